@@ -1,0 +1,56 @@
+// Core: what the shards of one target share. Internal to the room; NvmeTarget is the public face.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "base/clock.h"
+#include "poller/net.h"
+#include "target/shard.h"
+#include "target/subsystem.h"
+
+namespace leap::target {
+
+struct Core {
+  std::unique_ptr<Subsystem> subsystem;
+  Net* net = nullptr;
+  std::vector<std::unique_ptr<Shard>> shards;
+  TimePoint started;
+
+  std::atomic<std::size_t> connections{0};  ///< over all shards, against max_connections
+  std::atomic<std::uint64_t> refused{0};    ///< connections turned away at that limit
+  std::atomic<std::uint64_t> keep_alive_expirations{0};
+
+  std::mutex mutex;
+  std::condition_variable all_stopped;
+  std::size_t running_shards = 0;  ///< under the mutex
+
+  /// The shard with the least connections takes the next one.
+  [[nodiscard]] Shard& least_loaded() {
+    Shard* best = shards.front().get();
+    for (const auto& shard : shards) {
+      if (shard->load() < best->load()) best = shard.get();
+    }
+    return *best;
+  }
+  /// No shard has anything left, nor a message on its way. Pollers that have been stopped deliver none.
+  [[nodiscard]] bool all_quiet() {
+    {
+      const std::lock_guard lock(mutex);
+      if (running_shards > 0) return false;
+    }
+    return std::all_of(shards.begin(), shards.end(),
+                       [](const auto& shard) { return shard->poller().stopping() || shard->mailbox_empty(); });
+  }
+  void shard_stopped() {
+    const std::lock_guard lock(mutex);
+    if (--running_shards == 0) all_stopped.notify_all();
+  }
+};
+
+}  // namespace leap::target

@@ -1,0 +1,187 @@
+#include "target/subsystem.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "base/hash.h"
+#include "nvme/discovery.h"
+#include "target/limits.h"
+
+namespace leap::target {
+namespace {
+
+std::string derived_serial(const std::string& nqn) {
+  const auto digest = hash128(std::as_bytes(std::span(nqn)), HashKey{});
+  std::string serial = "LEAP";
+  for (std::size_t i = 0; i < 8; ++i) serial += fmt::format("{:02X}", std::to_integer<unsigned>(digest[i]));
+  return serial;
+}
+
+bool is_wildcard(const SocketAddress& address) { return address.host() == "0.0.0.0" || address.host() == "::"; }
+
+nvme::DiscoveryEntry discovery_entry(const SocketAddress& address, std::uint16_t port_id, const TargetConfig& config) {
+  nvme::DiscoveryEntry entry;
+  entry.trtype = nvme::DiscoveryTrtype::kTcp;
+  entry.adrfam = address.family() == AddressFamily::kIpv6 ? nvme::DiscoveryAdrfam::kIpv6 : nvme::DiscoveryAdrfam::kIpv4;
+  entry.subtype = nvme::DiscoverySubtype::kNvm;
+  entry.treq = nvme::kTreqSecureChannelNotRequired | nvme::kTreqDisableSqFlowControl;
+  entry.portid = port_id;
+  entry.cntlid = nvme::kDynamicCntlid;
+  entry.asqsz = static_cast<std::uint16_t>(max_entries(config, true));
+  nvme::fill_spaces(entry.trsvcid, std::to_string(address.port()));
+  nvme::fill_nul(entry.subnqn, config.nqn);
+  nvme::fill_spaces(entry.traddr, address.host());
+  entry.tsas[0] = static_cast<std::uint8_t>(nvme::TcpSecurity::kNone);
+  return entry;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Subsystem>> Subsystem::create(TargetConfig config) {
+  auto subsystem = std::unique_ptr<Subsystem>(new Subsystem(std::move(config)));
+  const TargetConfig& c = subsystem->config_;
+  subsystem->serial_ = c.serial.empty() ? derived_serial(c.nqn) : c.serial;
+  for (const NamespaceConfig& ns : c.namespaces) {
+    LEAP_TRY(Namespace made, Namespace::create(ns, c.nqn));
+    subsystem->namespaces_.push_back(std::move(made));
+  }
+  auto& namespaces = subsystem->namespaces_;
+  std::sort(namespaces.begin(), namespaces.end(), [](const Namespace& a, const Namespace& b) { return a.nsid() < b.nsid(); });
+  for (const Namespace& ns : namespaces) {
+    subsystem->by_nsid_.resize(ns.nsid().value(), nullptr);
+    subsystem->by_nsid_.back() = &ns;
+  }
+  return subsystem;
+}
+
+bool Subsystem::any_volatile_write_cache() const {
+  return std::any_of(namespaces_.begin(), namespaces_.end(), [](const Namespace& ns) { return ns.volatile_write_cache(); });
+}
+
+bool Subsystem::allows(std::string_view host_nqn) const {
+  const auto& hosts = config_.allowed_hosts;
+  return hosts.empty() || std::find(hosts.begin(), hosts.end(), host_nqn) != hosts.end();
+}
+
+nvme::Cap Subsystem::cap() const {
+  nvme::Cap cap;
+  cap.set_mqes(static_cast<std::uint16_t>(config_.queue_depth - 1));
+  cap.set_cqr(true);
+  cap.set_to(kReadyTimeoutHalfSeconds);
+  cap.set_css(nvme::Cap::kCssNvm);
+  return cap;
+}
+
+nvme::IdentifyController Subsystem::identify(const Controller::Identity& controller) const {
+  nvme::IdentifyController id;
+  nvme::fill_spaces(id.sn, serial_);
+  nvme::fill_spaces(id.mn, kModelNumber);
+  nvme::fill_spaces(id.fr, config_.firmware);
+  id.rab = 6;
+  id.mdts = static_cast<std::uint8_t>(std::countr_zero(config_.max_io_size) - 12);
+  id.cntlid = controller.id;
+  id.ver = version();
+  id.ctratt = nvme::kCtrattHostId128 | nvme::kCtrattTrafficBasedKeepAlive;
+  id.cntrltype = controller.discovery ? nvme::ControllerType::kDiscovery : nvme::ControllerType::kIo;
+  id.acl = kMaxAborts - 1;
+  id.aerl = kMaxAsyncEventRequests - 1;
+  id.lpa = nvme::kLpaExtendedData;
+  id.elpe = ErrorLog::kEntries - 1;
+  id.kas = kKeepAliveGranularity;
+  id.maxcmd = static_cast<std::uint16_t>(config_.queue_depth);
+  id.sgls = nvme::kSglsSupported | nvme::kSglsOffset | nvme::kSglsTransportDataBlock;
+  id.iorcsz = sizeof(nvme::Completion) / 16;
+  id.msdbd = 1;
+  if (controller.discovery) {
+    id.oaes = nvme::kOaesDiscoveryLogChange;
+    id.dctype = nvme::DiscoveryControllerType::kDirect;
+    nvme::fill_nul(id.subnqn, nvme::kDiscoveryNqn);
+    id.set_in_capsule_data_bytes(0);
+    return id;
+  }
+  id.cmic = nvme::kCmicMultiplePorts | nvme::kCmicMultipleControllers;
+  id.oaes = nvme::kOaesNamespaceAttribute;
+  id.frmw = 0x03;  // one slot, read only
+  id.lpa |= nvme::kLpaCommandsEffects;
+  id.sqes = nvme::kSqes64Bytes;
+  id.cqes = nvme::kCqes16Bytes;
+  id.nn = id.mnan = max_nsid();
+  id.oncs = nvme::kOncsCompare | nvme::kOncsDatasetManagement | nvme::kOncsWriteZeroes | nvme::kOncsSaveSelect |
+            nvme::kOncsVerify;
+  id.vwc = nvme::kVwcFlushAllSupported;
+  if (any_volatile_write_cache()) id.vwc |= nvme::kVwcPresent;
+  nvme::fill_nul(id.subnqn, config_.nqn);
+  id.set_in_capsule_data_bytes(config_.in_capsule_data_size);
+  id.ofcs = nvme::kOfcsDisconnect;
+  return id;
+}
+
+std::shared_ptr<Controller> Subsystem::admit(std::string host_nqn, const Uuid& host_id, bool discovery, QueueRef admin) {
+  const std::lock_guard lock(mutex_);
+  if (controllers_.size() >= config_.max_controllers) return nullptr;
+  // Ids are handed out in turn, so that a late message of an old host never names a new controller.
+  do {
+    last_cntlid_ = last_cntlid_ >= nvme::kMaxCntlid.value() ? std::uint16_t{1} : static_cast<std::uint16_t>(last_cntlid_ + 1);
+  } while (controllers_.contains(nvme::Cntlid{last_cntlid_}));
+  Controller::Identity identity{nvme::Cntlid{last_cntlid_}, std::move(host_nqn), host_id, discovery};
+  auto controller = std::make_shared<Controller>(*this, std::move(identity), config_.max_io_queues, admin);
+  controllers_.emplace(controller->identity().id, controller);
+  return controller;
+}
+
+std::shared_ptr<Controller> Subsystem::controller(nvme::Cntlid id) const {
+  const std::lock_guard lock(mutex_);
+  const auto it = controllers_.find(id);
+  return it == controllers_.end() ? nullptr : it->second.lock();
+}
+
+std::vector<std::shared_ptr<Controller>> Subsystem::controllers() const {
+  std::vector<std::shared_ptr<Controller>> all;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [id, weak] : controllers_) {
+    if (auto controller = weak.lock()) all.push_back(std::move(controller));
+  }
+  return all;
+}
+
+std::size_t Subsystem::controller_count() const {
+  const std::lock_guard lock(mutex_);
+  return controllers_.size();
+}
+
+std::vector<nvme::Cntlid> Subsystem::controller_ids(nvme::Cntlid from) const {
+  std::vector<nvme::Cntlid> ids;
+  const std::lock_guard lock(mutex_);
+  for (auto it = controllers_.lower_bound(from); it != controllers_.end(); ++it) ids.push_back(it->first);
+  return ids;
+}
+
+void Subsystem::forget_controller(nvme::Cntlid id) {
+  const std::lock_guard lock(mutex_);
+  controllers_.erase(id);
+}
+
+std::vector<std::byte> Subsystem::discovery_log(std::string_view host_nqn, const SocketAddress& reached) const {
+  std::vector<nvme::DiscoveryEntry> entries;
+  if (allows(host_nqn)) {
+    for (const SocketAddress& listener : addresses_) {
+      const bool substitute = is_wildcard(listener) && !is_wildcard(reached);
+      const SocketAddress shown = substitute ? reached.with_port(listener.port()) : listener;
+      entries.push_back(discovery_entry(shown, static_cast<std::uint16_t>(entries.size() + 1), config_));
+    }
+  }
+  nvme::DiscoveryHeader header;
+  header.genctr = 1;  // the set of listeners and the allow-list never change while the target runs
+  header.numrec = entries.size();
+  std::vector<std::byte> page(nvme::discovery_entry_offset(entries.size()));
+  std::memcpy(page.data(), &header, sizeof header);
+  if (!entries.empty()) {
+    std::memcpy(page.data() + sizeof header, entries.data(), entries.size() * sizeof(nvme::DiscoveryEntry));
+  }
+  return page;
+}
+
+}  // namespace leap::target

@@ -1,0 +1,240 @@
+// leap block put|get|stat|ls|rm: blocks of a worker, one at a time.
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/units.h"
+#include "cli/command.h"
+#include "client/admin_client.h"
+#include "client/transfer.h"
+#include "client/worker_info.h"
+
+namespace leap::cli {
+namespace {
+
+struct BlockOptions {
+  std::string worker = "127.0.0.1:8997";
+  std::string web;
+  std::int64_t id = 0;
+  std::string capacity;
+  bool json = false;
+};
+
+/// A connection to the worker on a poller of its own.
+class Session {
+ public:
+  static Result<std::unique_ptr<Session>> open(const BlockOptions& options) {
+    auto session = std::make_unique<Session>();
+    LEAP_TRY(const SocketAddress address, SocketAddress::parse(options.worker));
+    LEAP_TRY(session->poller_, NvmePoller::create({.name = "leap-client"}));
+    LEAP_TRY_VOID(session->poller_->start());
+    LEAP_TRY(session->connection_, session->poller_->run([&](NvmePoller& poller) {
+      return WorkerConnection::connect(poller, Net::system(), address, {});
+    }));
+    return session;
+  }
+  ~Session() {
+    if (poller_ == nullptr) return;
+    // The connection belongs to the poller's thread.
+    poller_->run([this](NvmePoller&) { return drop(*this); });
+    poller_->stop();
+  }
+  [[nodiscard]] NvmePoller& poller() { return *poller_; }
+  [[nodiscard]] WorkerConnection& connection() { return *connection_; }
+
+ private:
+  static Task<void> drop(Session& self) {
+    self.connection_.reset();
+    co_return;
+  }
+  std::unique_ptr<NvmePoller> poller_;
+  std::unique_ptr<WorkerConnection> connection_;
+};
+
+/// The HTTP interface of the worker: --web, or where the worker says it is.
+Result<AdminClient> admin_client(const BlockOptions& options) {
+  if (!options.web.empty()) {
+    LEAP_TRY(const SocketAddress web, SocketAddress::parse(options.web));
+    return AdminClient(web.host(), web.port());
+  }
+  LEAP_TRY(auto session, Session::open(options));
+  LEAP_TRY(const WorkerInfo info, session->poller().run([&](NvmePoller&) { return fetch_worker_info(session->connection()); }));
+  return AdminClient(session->connection().address().host(), info.web_port);
+}
+
+/// Standard input: a file's size is known beforehand, anything else is read to its end first.
+struct Input {
+  std::vector<std::byte> spooled;
+  bool file = false;
+  std::uint64_t size = 0;
+  std::uint64_t at = 0;
+
+  static Result<Input> open() {
+    Input input;
+    struct stat status {};
+    if (::fstat(STDIN_FILENO, &status) != 0) return Error::os(errno, "standard input");
+    if (S_ISREG(status.st_mode)) {
+      const off_t from = ::lseek(STDIN_FILENO, 0, SEEK_CUR);
+      input.file = true;
+      input.size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size - std::max<off_t>(from, 0), 0));
+      return input;
+    }
+    constexpr std::size_t kStep = 1 << 20;
+    for (;;) {
+      input.spooled.resize(input.size + kStep);
+      const ssize_t got = ::read(STDIN_FILENO, input.spooled.data() + input.size, kStep);
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) return Error::os(errno, "read standard input");
+      if (got == 0) break;
+      input.size += static_cast<std::uint64_t>(got);
+    }
+    return input;
+  }
+
+  Result<std::size_t> read(std::span<std::byte> out) {
+    const std::size_t want = std::min<std::uint64_t>(out.size(), size - at);
+    if (want == 0) return std::size_t{0};
+    std::size_t got = want;
+    if (file) {
+      const ssize_t n = ::read(STDIN_FILENO, out.data(), want);
+      if (n < 0) return Error::os(errno, "read standard input");
+      if (n == 0) return Error(Errc::kIo, "standard input ended before its size");
+      got = static_cast<std::size_t>(n);
+    } else {
+      std::copy_n(spooled.begin() + static_cast<std::ptrdiff_t>(at), want, out.begin());
+    }
+    at += got;
+    return got;
+  }
+};
+
+Result<> write_fully(std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t put = ::write(STDOUT_FILENO, bytes.data(), bytes.size());
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) return Error::os(errno, "write standard output");
+    bytes = bytes.subspan(static_cast<std::size_t>(put));
+  }
+  return {};
+}
+
+Result<> put(const BlockOptions& options) {
+  LEAP_TRY(Input input, Input::open());
+  std::uint64_t capacity = std::max<std::uint64_t>(input.size, 1);
+  if (!options.capacity.empty()) {
+    LEAP_TRY(capacity, parse_size(options.capacity));
+  }
+  if (capacity < input.size) {
+    return Error(Errc::kInvalidArgument, fmt::format("--capacity {} is less than the {} on standard input", options.capacity, format_bytes(input.size)));
+  }
+  LEAP_TRY(auto session, Session::open(options));
+  const BlockSource source = [&input](std::span<std::byte> out) { return input.read(out); };
+  RemoteWriteOptions write;
+  write.id = BlockId(options.id);
+  write.capacity = capacity;
+  // The block is what is on standard input, whatever it held before.
+  write.resize = RemoteResize{.length = 0, .truncate = true};
+  LEAP_TRY(const std::uint64_t stored, session->poller().run([&](NvmePoller&) { return put_block(session->connection(), write, source); }));
+  if (stored != input.size) return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored, input.size));
+  return {};
+}
+
+Result<> get(const BlockOptions& options) {
+  LEAP_TRY(AdminClient admin, admin_client(options));
+  LEAP_TRY(const AdminClient::Block block, admin.stat(BlockId(options.id)));
+  if (block.info.state != BlockState::kFinalized) return Error(Errc::kNotFound, fmt::format("block {} is being written and not readable yet", options.id));
+  LEAP_TRY(auto session, Session::open(options));
+  std::uint64_t seen = 0;
+  const BlockSink sink = [&seen](std::span<const std::byte> bytes) {
+    seen += bytes.size();
+    return write_fully(bytes);
+  };
+  RemoteReadOptions read;
+  read.id = BlockId(options.id);
+  read.length = block.info.length;
+  LEAP_TRY_VOID(session->poller().run([&](NvmePoller&) { return get_block(session->connection(), read, sink); }));
+  if (seen != block.info.length) return Error(Errc::kIo, fmt::format("{} of {} bytes came back", seen, block.info.length));
+  return {};
+}
+
+nlohmann::ordered_json to_json(const AdminClient::Block& block) {
+  const BlockInfo& info = block.info;
+  return {{"id", info.id.value()},
+          {"state", to_string(info.state)},
+          {"length", info.length},
+          {"capacity", info.capacity},
+          {"generation", info.generation},
+          {"allocated", info.allocated_bytes},
+          {"storage_type", block.storage_type},
+          {"rewriting", info.rewriting},
+          {"damaged", info.damaged}};
+}
+
+Result<> stat(const BlockOptions& options) {
+  LEAP_TRY(AdminClient admin, admin_client(options));
+  LEAP_TRY(const AdminClient::Block block, admin.stat(BlockId(options.id)));
+  if (options.json) {
+    fmt::print("{}\n", to_json(block).dump());
+    return {};
+  }
+  const BlockInfo& info = block.info;
+  fmt::print("block       {}\nstate       {}{}{}\nlength      {}\nallocated   {}\ngeneration  {}\nstorage     {}\n", info.id.value(), to_string(info.state),
+             info.rewriting ? ", being rewritten" : "", info.damaged ? ", DAMAGED" : "", info.length, info.allocated_bytes, info.generation,
+             block.storage_type);
+  return {};
+}
+
+Result<> list(const BlockOptions& options) {
+  LEAP_TRY(AdminClient admin, admin_client(options));
+  if (!options.json) fmt::print("{:>20} {:>14} {:>14} {:<10} {}\n", "ID", "LENGTH", "ALLOCATED", "STATE", "STORAGE");
+  constexpr std::size_t kPage = 1000;
+  for (std::string cursor;;) {
+    LEAP_TRY(const AdminClient::Page page, admin.list(cursor, kPage));
+    for (const AdminClient::Block& block : page.blocks) {
+      if (options.json) fmt::print("{}\n", to_json(block).dump());
+      else fmt::print("{:>20} {:>14} {:>14} {:<10} {}\n", block.info.id.value(), block.info.length, block.info.allocated_bytes, to_string(block.info.state), block.storage_type);
+    }
+    if (!page.next) return {};
+    cursor = *page.next;
+  }
+}
+
+Result<> remove(const BlockOptions& options) {
+  LEAP_TRY(AdminClient admin, admin_client(options));
+  return admin.remove(BlockId(options.id));
+}
+
+void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* help, Result<> (*verb)(const BlockOptions&), bool needs_id) {
+  auto* command = block.add_subcommand(name, help);
+  auto options = std::make_shared<BlockOptions>();
+  command->add_option("--worker", options->worker, "the worker's RPC address, HOST:PORT")->capture_default_str();
+  if (needs_id) command->add_option("--id", options->id, "block id, a positive number")->required()->check(CLI::Range(std::int64_t{1}, INT64_MAX));
+  if (verb == &put) command->add_option("--capacity", options->capacity, "bytes the block may grow to (default: what is on standard input)");
+  else command->add_option("--web", options->web, "the worker's HTTP address (default: as the worker says)");
+  if (verb == &stat || verb == &list) command->add_flag("--json", options->json, "one JSON object per block");
+  command->callback([&chosen, options, verb] {
+    chosen.action = [options, verb] {
+      const Result<> done = verb(*options);
+      return done.ok() ? 0 : fail(done.error());
+    };
+  });
+}
+
+}  // namespace
+
+void add_block(CLI::App& app, Chosen& chosen) {
+  auto* block = app.add_subcommand("block", "Store, read, list and delete blocks of a worker");
+  block->require_subcommand(1);
+  add_verb(*block, chosen, "put", "Store standard input as a block, durably", &put, true);
+  add_verb(*block, chosen, "get", "Write a block to standard output", &get, true);
+  add_verb(*block, chosen, "stat", "Show what is known about a block", &stat, true);
+  add_verb(*block, chosen, "ls", "List all blocks", &list, false);
+  add_verb(*block, chosen, "rm", "Delete a block, durably", &remove, true);
+}
+
+}  // namespace leap::cli

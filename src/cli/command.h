@@ -1,0 +1,36 @@
+// The subcommands of `leap`: each add_* describes one to CLI11 and says what to run. Parsing and printing only; the work is
+// done in the rooms below.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include <CLI/CLI.hpp>
+
+#include "base/result.h"
+
+namespace leap::cli {
+
+/// Exit status of a command: 0 done, 1 failed, 2 wrong usage.
+using Action = std::function<int()>;
+
+/// Set by the subcommand that was named on the command line.
+struct Chosen {
+  Action action;
+};
+
+void add_target(CLI::App& app, Chosen& chosen);
+void add_worker(CLI::App& app, Chosen& chosen);
+void add_format(CLI::App& app, Chosen& chosen);
+void add_block(CLI::App& app, Chosen& chosen);
+void add_identify(CLI::App& app, Chosen& chosen);
+void add_bench(CLI::App& app, Chosen& chosen);
+void add_demo(CLI::App& app, Chosen& chosen);
+void add_completion(CLI::App& app, Chosen& chosen);
+
+/// Prints "leap: <error>" and, where one is known, a line that says what to do. Returns 1.
+int fail(const Error& error);
+/// Prints "leap: <text>" for a wrong command line. Returns 2.
+int usage_error(const std::string& text);
+
+}  // namespace leap::cli

@@ -36,11 +36,15 @@ endfunction()
 # Everything `ctest` needs, and nothing else: what the sanitizer builds build.
 add_custom_target(leap_tests)
 
-# leap_test(<name> SOURCES x_test.cc ... LIBS leap_x ... [LABELS unit] [TIMEOUT seconds] [ARGS ...])
+# leap_test(<name> SOURCES x_test.cc ... LIBS leap_x ... [LABELS unit] [TIMEOUT seconds] [ARGS ...] [SINGLE_THREADED])
 # One GoogleTest executable, registered with ctest as a single test named <name>. Its cases are written to
 # <build>/results/<name>.xml, where scripts/run_tests.py counts them. Sanitizers get four times the TIMEOUT.
+# SINGLE_THREADED tests are left out of the thread sanitizer's build, where they would prove nothing.
 function(leap_test name)
-  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;ARGS" ${ARGN})
+  cmake_parse_arguments(ARG "SINGLE_THREADED" "TIMEOUT" "SOURCES;LIBS;LABELS;ARGS" ${ARGN})
+  if(ARG_SINGLE_THREADED AND LEAP_SANITIZE MATCHES "thread")
+    return()
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 120)
   endif()

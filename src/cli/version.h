@@ -1,3 +1,4 @@
+// What this binary is: version, commit, build.
 #pragma once
 
 #include <string>

@@ -225,15 +225,21 @@ Task<Result<>> NvmeController::negotiate_queues(SocketAddress address) {
 
 Task<Result<>> NvmeController::configure_events() {
   nvme::AsyncEventConfig wanted;
-  wanted.smart_critical = 0x1F;
   wanted.namespace_attribute = (identity_.oaes & nvme::kOaesNamespaceAttribute) != 0;
   wanted.discovery_log_change = info_.discovery && (identity_.oaes & nvme::kOaesDiscoveryLogChange) != 0;
-  if (info_.discovery) wanted.smart_critical = 0;
-  Result<std::uint32_t> set =
-      co_await set_features(*admin_, nvme::FeatureId::kAsyncEventConfiguration, wanted.to_dword());
-  if (!set.ok() && set.error().domain() != ErrorDomain::kNvme) co_return std::move(set).error();
-  // A controller that cannot be asked still sends what it likes; without events, changes are found at the next connect.
-  if (!set.ok()) log_warn("{}", set.error().message());
+  // Health events have no bit in OAES to ask first, and some targets (Linux) refuse the whole word for them.
+  const std::uint8_t every_warning = info_.discovery ? 0 : 0x1F;
+  Result<> outcome;
+  for (const std::uint8_t warnings : {every_warning, std::uint8_t{0}}) {
+    wanted.smart_critical = warnings;
+    const std::uint32_t value = wanted.to_dword();
+    Result<std::uint32_t> set = co_await set_features(*admin_, nvme::FeatureId::kAsyncEventConfiguration, value);
+    if (set.ok()) co_return Result<>{};
+    outcome = std::move(set).error();
+    if (outcome.error().domain() != ErrorDomain::kNvme) co_return std::move(outcome);
+  }
+  // Without events the association still works; changes are found at the next connect.
+  log_warn("{}", outcome.error().message());
   co_return Result<>{};
 }
 

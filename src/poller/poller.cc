@@ -19,12 +19,13 @@ thread_local NvmePoller* t_current = nullptr;
 constexpr std::int64_t kSleepCostNs = 30'000;
 /// With more hot pollables than this, one look at all descriptors is cheaper than one system call each.
 constexpr std::size_t kMaxPolledDirectly = 8;
-/// A descriptor that is not hot is looked at every so many turns, or a busy poller would be deaf to it. Idle turns have
-/// nothing better to do.
+/// A descriptor that is not hot is looked at every so many turns, or a busy poller would be deaf to it, but not more
+/// often than kLookInterval: with pollables that mostly need no system call, turns are short. (Where time stands still,
+/// in virtual time, turns alone have to do.) Idle turns have nothing better to do.
 constexpr std::uint32_t kLookEvery = 32;
-constexpr std::uint32_t kLookEveryIdle = 8;
-/// ... and not more often than this: with pollables that mostly need no system call, turns are short.
 constexpr Nanos kLookInterval = std::chrono::microseconds(50);
+constexpr std::uint32_t kLookAtLeastEvery = 1024;
+constexpr std::uint32_t kLookEveryIdle = 8;
 constexpr std::uint32_t kSleepsPerTrial = 64;
 constexpr int kTrialFactor = 4;
 constexpr std::size_t kMailboxBatch = 256;
@@ -288,10 +289,16 @@ std::size_t NvmePoller::poll_hot() {
     ++count;
   }
   const bool all = count <= kMaxPolledDirectly;
-  const bool look_due = ++turns_since_look_ >= (idle_turns_ > 0 ? kLookEveryIdle : kLookEvery) && now_ - looked_at_ >= kLookInterval;
-  if (!all || look_due) look_at_descriptors(Nanos{0});
+  if (!all || look_is_due()) look_at_descriptors(Nanos{0});
   while (Pollable* pollable = hot_.pop_front()) batch.push_back(*pollable);
   return serve(batch, all);
+}
+
+bool NvmePoller::look_is_due() {
+  ++turns_since_look_;
+  if (idle_turns_ > 0) return turns_since_look_ >= kLookEveryIdle;
+  if (turns_since_look_ < kLookEvery) return false;
+  return now_ - looked_at_ >= kLookInterval || turns_since_look_ >= kLookAtLeastEvery;
 }
 
 void NvmePoller::look_at_descriptors(Nanos timeout) {

@@ -134,8 +134,8 @@ class NvmePoller {
   /// Resumes the coroutine in this or the next turn, first come, first served. Already scheduled: no effect.
   void schedule(Resumer& resumer);
 
-  /// Has `pollable` called when `fd` is ready, in one of the next turns: at once when the poller is idle, within 32
-  /// turns when it is busy. Error: os.
+  /// Has `pollable` called when `fd` is ready: at once when the poller is idle, after some 50 us when it is busy.
+  /// Error: os.
   Result<> watch(int fd, Pollable& pollable, Interest interest = {}) {
     pollable.watched_ = true;
     return backend_->watch(fd, pollable, interest);
@@ -182,6 +182,7 @@ class NvmePoller {
   std::size_t poll_hot();
   std::size_t serve(IntrusiveList<Pollable>& batch, bool all);
   std::size_t end_turn();
+  [[nodiscard]] bool look_is_due();
   /// Heats what the descriptors report.
   void look_at_descriptors(Nanos timeout);
   [[nodiscard]] bool keep_spinning();

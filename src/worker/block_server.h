@@ -45,6 +45,8 @@ class BlockServer {
 
   [[nodiscard]] SocketAddress address() const { return address_; }  ///< with the port the system chose, if it was 0
   [[nodiscard]] std::size_t sessions() const { return sessions_.load(std::memory_order_relaxed); }
+  /// Bytes of the budget config.header_memory in use.
+  [[nodiscard]] std::size_t header_memory_in_use() const { return config_.header_memory - headers_.available(); }
   /// One per poller; read them at any time.
   [[nodiscard]] std::vector<const SessionProbe*> probes() const;
 

@@ -41,8 +41,9 @@ LogConfig read_log(ConfigTable table) {
   const std::string level = table.string("level", "INFO");
   if (const auto parsed = parse_log_level(level); parsed.ok()) log.level = *parsed;
   else table.report("level", parsed.error().message());
-  log.destination = table.string("log_dir", "stdout");
-  if (log.destination.empty()) log.destination = "stdout";
+  // Not Curvine's "stdout": there a script reads the one line that says "ready".
+  log.destination = table.string("log_dir", "stderr");
+  if (log.destination.empty()) log.destination = "stderr";
   log.file_name = table.string("file_name", "");
   if (log.file_name.empty()) log.file_name = "worker";
   log.max_files = static_cast<std::size_t>(table.integer("max_log_files", 10, 0, 200000));

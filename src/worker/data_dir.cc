@@ -31,7 +31,8 @@ std::string_view trim(std::string_view text) {
 }
 
 bool same_word(std::string_view a, std::string_view b) {
-  return std::ranges::equal(a, b, {}, [](char c) { return std::toupper(static_cast<unsigned char>(c)); });
+  const auto upper = [](char c) { return std::toupper(static_cast<unsigned char>(c)); };
+  return std::ranges::equal(a, b, {}, upper, upper);
 }
 
 Error bad(std::string_view entry, std::string_view why) {

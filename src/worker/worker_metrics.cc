@@ -59,6 +59,8 @@ void write_session_metrics(MetricsText& page, const BlockServer& server) {
   page.gauge("leap_worker_sessions", "Open client connections", signed_value(server.sessions()));
   page.counter("leap_worker_sessions_opened_total", "Client connections accepted", sum(server, &SessionProbe::opened));
   page.counter("leap_worker_sessions_refused_total", "Client connections closed for want of room", sum(server, &SessionProbe::refused));
+  page.gauge("leap_worker_header_memory_bytes", "Memory of large request headers being received or served",
+             signed_value(server.header_memory_in_use()));
   page.counter("leap_worker_protocol_errors_total", "Connections closed for frames that make no sense",
                sum(server, &SessionProbe::protocol_errors));
   page.counter("leap_worker_error_replies_total", "Requests answered with an error", sum(server, &SessionProbe::error_replies));

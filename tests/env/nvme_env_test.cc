@@ -98,8 +98,8 @@ TEST_F(NvmeEnvTest, FindsTheNamespacesOfATargetByUuidAndByName) {
 }
 
 TEST_F(NvmeEnvTest, KnowsADeviceAgainAfterARestartWhateverItsPlace) {
-  LocalTarget one({.target = {.nqn = "nqn.2024-01.io.leap:one"}, .devices = {"mem:?size=8MiB"}});
-  LocalTarget two({.target = {.nqn = "nqn.2024-01.io.leap:two"}, .devices = {"mem:?size=16MiB"}});
+  LocalTarget one({.nqn = "nqn.2024-01.io.leap:one", .devices = {"mem:?size=8MiB"}});
+  LocalTarget two({.nqn = "nqn.2024-01.io.leap:two", .devices = {"mem:?size=16MiB"}});
   auto env = NvmeEnv::start(small_config({one.address(), two.address()})).value();
   const Uuid small = env->devices().at(0)->info().uuid;
   const Uuid large = env->devices().at(1)->info().uuid;
@@ -246,8 +246,9 @@ TEST_F(NvmeEnvTest, EveryKeyReachesWhatItConfigures) {
 
 TEST_F(NvmeEnvTest, WhatCannotBeReachedIsReportedAndTheOthersAreUp) {
   LocalTarget target({.devices = {"mem:?size=8MiB"}});
-  LocalTarget strict({.target = {.nqn = "nqn.2024-01.io.leap:strict", .allowed_hosts = {"nqn.2024-01.io.leap:friend"}},
-                      .devices = {"mem:?size=8MiB"}});
+  TargetConfig for_friends;
+  for_friends.allowed_hosts = {"nqn.2024-01.io.leap:friend"};
+  LocalTarget strict({.nqn = "nqn.2024-01.io.leap:strict", .devices = {"mem:?size=8MiB"}, .target = for_friends});
   nvme::TransportAddress unknown = target.address();
   unknown.subnqn = "nqn.2024-01.io.leap:unknown";
   nvme::TransportAddress nameless = target.address();
@@ -346,7 +347,9 @@ TEST_F(NvmeEnvTest, AnAddressWithANamespaceBindsOnlyThatOne) {
 TEST_F(NvmeEnvTest, FewerQueuesThanPollersServeTheFirstPollers) {
   const auto cores = allowed_cores();
   if (cores.size() < 2) GTEST_SKIP() << "one core only";
-  LocalTarget target({.target = {.max_io_queues = 1}, .devices = {"mem:?size=8MiB"}});
+  TargetConfig narrow;
+  narrow.max_io_queues = 1;
+  LocalTarget target({.devices = {"mem:?size=8MiB"}, .target = narrow});
   NvmeEnvConfig config = small_config({target.address()});
   config.reactor_mask = format_core_mask(std::vector<unsigned>{cores[0], cores[1]});
   auto env = NvmeEnv::start(config).value();
@@ -362,8 +365,8 @@ TEST_F(NvmeEnvTest, FewerQueuesThanPollersServeTheFirstPollers) {
 }
 
 TEST_F(NvmeEnvTest, ATargetThatDiesIsReportedAndTheOthersLiveOn) {
-  LocalTarget stays({.target = {.nqn = "nqn.2024-01.io.leap:stays"}, .devices = {"mem:?size=8MiB"}});
-  LocalTarget dies({.target = {.nqn = "nqn.2024-01.io.leap:dies"}, .devices = {"mem:?size=8MiB"}});
+  LocalTarget stays({.nqn = "nqn.2024-01.io.leap:stays", .devices = {"mem:?size=8MiB"}});
+  LocalTarget dies({.nqn = "nqn.2024-01.io.leap:dies", .devices = {"mem:?size=8MiB"}});
   TcpProxy proxy(dies.endpoint());
   auto env = NvmeEnv::start(small_config({dies.address(proxy.endpoint()), stays.address()})).value();
   BlockDevice* const device = env->devices().at(0);

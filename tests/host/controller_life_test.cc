@@ -219,6 +219,19 @@ TEST_F(LiveController, DealsWithEventsOfEveryKind) {
   EXPECT_TRUE(controller->live());
 }
 
+TEST_F(LiveController, AsksForHealthAndNamespaceEvents) {
+  connect();
+  EXPECT_TRUE(target.event_config.namespace_attribute);
+  EXPECT_NE(target.event_config.smart_critical, 0);
+}
+
+TEST_F(LiveController, AsksForNamespaceEventsAloneWhereHealthIsRefused) {
+  target.options.health_events = false;
+  connect();
+  EXPECT_TRUE(target.event_config.namespace_attribute);
+  EXPECT_EQ(target.event_config.smart_critical, 0);
+}
+
 TEST_F(LiveController, KeepsNoMoreEventRequestsThanTheControllerTakes) {
   target.options.aerl = 0;
   connect();

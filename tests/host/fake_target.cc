@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "nvme/features.h"
 #include "nvme/nvm_command.h"
 #include "nvme/properties.h"
 
@@ -144,7 +143,14 @@ void FakeTarget::Connection::admin(const Command& command) {
     }
     case AdminOpcode::kSetFeatures: {
       const auto fields = nvme::set_features_fields(command);
-      if (fields.fid != nvme::FeatureId::kNumberOfQueues) return wire.respond(command.cid);
+      if (fields.fid == nvme::FeatureId::kAsyncEventConfiguration) {
+        const auto wanted = nvme::AsyncEventConfig::from_dword(fields.value);
+        if (wanted.smart_critical != 0 && !target.options.health_events) {
+          return wire.respond(command.cid, nvme::status(GenericStatus::kInvalidField, nvme::kDnr));
+        }
+        target.event_config = wanted;
+        return wire.respond(command.cid);
+      }
       const auto wanted = nvme::NumberOfQueues::from_dword(fields.value);
       const std::uint32_t granted = std::min<std::uint32_t>(wanted.sq, target.options.queues);
       return wire.respond(command.cid, {}, nvme::NumberOfQueues{.sq = granted, .cq = granted}.to_dword());

@@ -13,6 +13,7 @@
 #include "base/uuid.h"
 #include "nvme/admin_command.h"
 #include "nvme/fabrics.h"
+#include "nvme/features.h"
 #include "nvme/identify.h"
 #include "nvme/identify_namespace.h"
 #include "nvme/status.h"
@@ -50,6 +51,7 @@ class FakeTarget {
     bool completes_shutdown = true;
     bool disconnect = false;
     bool discovery = false;
+    bool health_events = true;         // takes SMART bits in the event configuration
     bool unsorted_list = false;        // of active namespaces
     std::uint16_t authreq = 0;
   };
@@ -74,6 +76,7 @@ class FakeTarget {
   std::vector<nvme::Qid> connected;  // in order
   std::uint32_t kato_ms = 0;
   bool flow_control_disabled = false;
+  nvme::AsyncEventConfig event_config;
 
  private:
   friend class Connection;

@@ -57,7 +57,7 @@ class Busy : public Pollable {
 
 TEST(Fairness, ABusyPollableStarvesNeitherMailboxNorTimersNorOtherDescriptors) {
   VirtualPoller sim;
-  Busy busy(sim, 400, Nanos{100});
+  Busy busy(sim, 400, 2us);
   struct Seen {
     Busy& busy;
     int at = -1;
@@ -81,16 +81,37 @@ TEST(Fairness, ABusyPollableStarvesNeitherMailboxNorTimersNorOtherDescriptors) {
   sim.poller().watch(fd, other).value();
   sim.poller().heat(busy);
   Timer timer(sim.poller().timers(), &Seen::note, &by_timer);
-  timer.arm(sim.clock().now() + 5us);
+  timer.arm(sim.clock().now() + 100us);
   ASSERT_TRUE(sim.poller().try_post(&Seen::note, &by_mail));
   sim.poller().run_and_wait(Nanos{0});
   EXPECT_GE(busy.polls, 400);
   EXPECT_LE(by_mail.at, 1);
-  EXPECT_GE(by_timer.at, 50);  // 5 us are 50 turns
+  EXPECT_GE(by_timer.at, 50);  // 100 us are 50 turns
   EXPECT_LE(by_timer.at, 52);
   EXPECT_GE(by_descriptor, 0);
   EXPECT_LE(by_descriptor, 33);
   sim.poller().unwatch(fd);
+}
+
+TEST(Fairness, ShortTurnsLookAtDescriptorsByTimeAndWhereTimeStandsStillByTurns) {
+  for (const auto& [each, turns] : {std::pair{Nanos{100}, 500}, std::pair{Nanos{0}, 1024}}) {
+    VirtualPoller sim;
+    Busy busy(sim, 3000, each);
+    Switch source;
+    source.on = true;
+    int seen_at = -1;
+    Probe other([&] {
+      if (source.on) seen_at = busy.polls;
+      return std::size_t{std::exchange(source.on, false)};
+    });
+    const int fd = sim.backend().add(source);
+    sim.poller().watch(fd, other).value();
+    sim.poller().heat(busy);
+    sim.poller().run_and_wait(Nanos{0});
+    EXPECT_GE(seen_at, turns - 1) << each.count();
+    EXPECT_LE(seen_at, turns + 1) << each.count();
+    sim.poller().unwatch(fd);
+  }
 }
 
 Task<void> spin_for(NvmePoller& poller, int& left) {

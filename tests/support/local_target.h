@@ -24,14 +24,15 @@ class LocalTarget {
   static constexpr const char* kNqn = "nqn.2024-01.io.leap:test";
 
   struct Options {
-    TargetConfig target = {};                 ///< nqn and listen are filled in where they are empty
-    std::vector<std::string> devices = {};    ///< device strings, appended to the namespaces
+    std::string nqn = kNqn;
+    std::vector<std::string> devices = {};  ///< device strings, appended to the namespaces
+    TargetConfig target = {};               ///< the rest; listens on a free port of 127.0.0.1 when it says nothing else
     std::size_t pollers = 1;
   };
 
   explicit LocalTarget(Options options) {
     TargetConfig config = std::move(options.target);
-    if (config.nqn.empty()) config.nqn = kNqn;
+    config.nqn = options.nqn;
     if (config.listen.empty()) config.listen = {SocketAddress::from_numeric("127.0.0.1", 0).value()};
     for (const std::string& text : options.devices) {
       const std::string name = config.nqn + "/" + std::to_string(devices_.size());

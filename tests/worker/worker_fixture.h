@@ -60,7 +60,7 @@ bool eventually(Condition condition) {
 class WorkerEnv {
  public:
   struct Options {
-    std::uint64_t device_size = 160ULL << 20;
+    std::uint64_t device_size = 48ULL << 20;
     std::uint64_t pool_bytes = 32ULL << 20;  ///< of each poller
     WorkerConfig config{};
   };
@@ -141,7 +141,7 @@ class WorkerEnv {
 /// Tests that share one worker: each takes its own block ids, and leaves no write session open.
 class WorkerTest : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { env_ = std::make_unique<WorkerEnv>(); }
+  static void SetUpTestSuite() { env_ = std::make_unique<WorkerEnv>(WorkerEnv::Options{.device_size = 160ULL << 20}); }
   static void TearDownTestSuite() { env_.reset(); }
 
   static WorkerEnv& env() { return *env_; }

@@ -23,7 +23,7 @@ class ReceivePacer {
   static constexpr std::uint32_t kMostAnswers = 16;
   /// Answers further apart than this are waited for one by one.
   static constexpr std::int64_t kSlowGapNs = 10'000;
-  static constexpr std::int64_t kLongestPauseNs = 50'000;
+  static constexpr std::int64_t kLongestPauseNs = 30'000;
   static constexpr std::size_t kLargePayload = 16 * 1024;
   static inline std::int64_t kPayloadPauseNs = getenv("PP") ? atoi(getenv("PP")) : 15'000;
 

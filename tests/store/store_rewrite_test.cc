@@ -311,15 +311,20 @@ Task<void> churn_writer(BlockStore& store, NvmePoller& poller, int rounds) {
     const auto id = static_cast<std::int64_t>(1 + rng.below(6));
     if (rng.chance(0.15)) {
       const Result<> removed = co_await store.remove(poller, BlockId{id});
-      if (!removed) EXPECT_EQ(removed.error().kind(), Errc::kNotFound);
+      if (!removed) {
+        EXPECT_EQ(removed.error().kind(), Errc::kNotFound);
+      }
       continue;
     }
     auto writer = (co_await store.open_writer(poller, BlockId{id}, {.capacity = 2 * kMi})).value();
     const std::size_t size = 1 + rng.below(200'000);
     (co_await writer->resize({.length = 0, .zero_range = true})).value();
     (co_await writer->write(stamped(id, static_cast<std::uint64_t>(round), 0, size))).value();
-    if (rng.chance(0.2)) (co_await writer->cancel()).value();
-    else EXPECT_TRUE((co_await writer->complete(size)).ok());
+    if (rng.chance(0.2)) {
+      (co_await writer->cancel()).value();
+    } else {
+      EXPECT_TRUE((co_await writer->complete(size)).ok());
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "base/affinity.h"
 #include "base/log.h"
 #include "nvme/admin_command.h"
 #include "nvme/features.h"

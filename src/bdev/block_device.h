@@ -1,8 +1,8 @@
 // BlockDevice and BlockChannel: a device addressed in bytes, from many pollers.
 //
-// A BlockDevice is the thing itself (identity, size, limits), shared and thread-safe. A BlockChannel is one poller's way to
-// it: its own queue pairs or ring, used on that poller's thread only, any number of I/Os in flight. NvmeBdev, FileBdev and
-// MemBdev implement the pair; the block store, the target and the benchmarks do not know which they have.
+// A BlockDevice is the thing itself (identity, size, limits), shared and thread-safe. A BlockChannel is one poller's
+// way to it: its own queue pairs or ring, used on that poller's thread only, any number of I/Os in flight. NvmeBdev,
+// FileBdev and MemBdev implement the pair; the block store, the target and the benchmarks do not know which they have.
 //
 //   auto channel = device.open_channel(poller, pool).value();
 //   LEAP_CO_TRY(DmaBuf data, co_await channel->read(8192, std::move(buf)));       // fills buf.size() bytes
@@ -12,8 +12,9 @@
 // Offsets and lengths are bytes and may be anything inside the device: what is not aligned to block_size() is done by
 // read-modify-write under a range lock. Aligned I/O, which is what the store does, never is.
 //
-// Ownership: an I/O takes its buffer along and gives it back when it is over, never earlier (DESIGN rule 4.1). When an I/O
-// fails with may_have_executed(), its buffer is gone: the device may still be using it; it returns to the pool by itself.
+// Ownership: an I/O takes its buffer along and gives it back when it is over, never earlier (DESIGN rule 4.1). When an
+// I/O fails with may_have_executed(), its buffer is gone: the device may still be using it; it returns to the pool by
+// itself.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +31,14 @@ namespace leap {
 class BlockChannel;
 
 struct BlockDeviceInfo {
-  std::string name;              ///< stable and unique in the process: "nvme-<uuid>", the path of a file
-  Uuid uuid;                     ///< of the namespace (UUID, else NGUID); nil when the device has none
-  std::uint64_t size = 0;        ///< bytes
-  std::uint32_t block_size = 0;  ///< bytes, power of two: alignment of the device's own reads and writes
-  std::uint32_t optimal_io = 0;  ///< bytes: larger I/O is split at this size
+  std::string name;                   ///< stable and unique in the process: "nvme-<uuid>", the path of a file
+  Uuid uuid;                          ///< of the namespace (UUID, else NGUID); nil when the device has none
+  std::uint64_t size = 0;             ///< bytes
+  std::uint32_t block_size = 0;       ///< bytes, power of two: alignment of the device's own reads and writes
+  std::uint32_t optimal_io = 0;       ///< bytes: larger I/O is split at this size
   bool volatile_write_cache = false;  ///< true: a write is durable only after flush()
   bool supports_discard = false;
-  std::string description;       ///< one line for people: model, transport, address
+  std::string description;  ///< one line for people: model, transport, address
 };
 
 class BlockDevice {
@@ -47,8 +48,9 @@ class BlockDevice {
   /// False while the device cannot be reached (controller lost, file gone): opening channels and I/O will fail.
   [[nodiscard]] virtual bool online() const = 0;
 
-  /// Called on `poller`'s thread; the channel lives, is used and dies there, or after the poller has stopped. It outlives
-  /// the tasks that use it: nobody may be waiting for an I/O of a channel that is destroyed. `pool` supplies bounce and RMW buffers.
+  /// Called on `poller`'s thread; the channel lives, is used and dies there, or after the poller has stopped. It
+  /// outlives the tasks that use it: nobody may be waiting for an I/O of a channel that is destroyed. `pool` supplies
+  /// bounce and RMW buffers.
   virtual Result<std::unique_ptr<BlockChannel>> open_channel(NvmePoller& poller, DmaPool& pool) = 0;
 
   /// The device's memory, if it is memory (mem: devices): lets the target serve it without a copy. Empty otherwise.
@@ -72,8 +74,8 @@ class BlockChannel {
   virtual Task<Result<>> write(std::uint64_t offset, DmaBuf data, Sharing sharing = Sharing::kShared) = 0;
   /// Returns when every write completed before this call is durable.
   virtual Task<Result<>> flush() = 0;
-  /// Tells the device that [offset, offset + length) is no longer needed. Contents afterwards are undefined. Best effort:
-  /// success on devices that cannot.
+  /// Tells the device that [offset, offset + length) is no longer needed. Contents afterwards are undefined. Best
+  /// effort: success on devices that cannot.
   virtual Task<Result<>> discard(std::uint64_t offset, std::uint64_t length) = 0;
   /// Makes the range read as zeros.
   virtual Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length) = 0;

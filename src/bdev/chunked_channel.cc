@@ -32,12 +32,17 @@ std::size_t bounce_size(const BlockDeviceInfo& info) {
 
 ChunkedChannel::ChunkedChannel(NvmePoller& poller, DmaPool& pool, const BlockDeviceInfo& info, RangeLock& lock,
                                std::uint32_t memory_alignment)
-    : poller_(poller), pool_(pool), info_(info), lock_(lock), memory_alignment_(memory_alignment), bounce_turn_(poller, 1) {}
+    : poller_(poller),
+      pool_(pool),
+      info_(info),
+      lock_(lock),
+      memory_alignment_(memory_alignment),
+      bounce_turn_(poller, 1) {}
 
 Result<> ChunkedChannel::check_range(const char* operation, std::uint64_t offset, std::uint64_t length) const {
   if (inside(offset, length)) return {};
-  return Error(Errc::kInvalidArgument, fmt::format("{} {} bytes at {} on {}: the device has {} bytes", operation, length, offset,
-                                                   info_.name, info_.size));
+  return Error(Errc::kInvalidArgument, fmt::format("{} {} bytes at {} on {}: the device has {} bytes", operation,
+                                                   length, offset, info_.name, info_.size));
 }
 
 Task<Result<DmaBuf>> ChunkedChannel::read(std::uint64_t offset, DmaBuf buffer) {
@@ -91,7 +96,8 @@ Result<DmaBuf> ChunkedChannel::take_bounce() {
   for (std::size_t size = bounce_size(info_); size >= info_.block_size; size /= 2) {
     if (auto buffer = pool_.try_allocate(size)) return std::move(*buffer);
   }
-  return Error(Errc::kExhausted, fmt::format("unaligned I/O on {}: no bounce buffer free", info_.name)).retryable_if(true);
+  return Error(Errc::kExhausted, fmt::format("unaligned I/O on {}: no bounce buffer free", info_.name))
+      .retryable_if(true);
 }
 
 void ChunkedChannel::keep_bounce(DmaBuf bounce) {
@@ -164,8 +170,10 @@ Task<Result<>> ChunkedChannel::modify(std::uint64_t offset, std::uint64_t length
     if (!filled.ok()) co_return std::move(filled).error();
     bounce = std::move(filled).value();
     std::byte* const into = bounce.data() + (from - begin);
-    if (source != nullptr) std::memcpy(into, source + (from - offset), to - from);
-    else std::memset(into, 0, to - from);
+    if (source != nullptr)
+      std::memcpy(into, source + (from - offset), to - from);
+    else
+      std::memset(into, 0, to - from);
     Result<> written = co_await write_aligned(begin, bounce.slice(0, window_end - begin));
     if (!written.ok()) co_return std::move(written).error();
     begin = window_end;

@@ -1,12 +1,13 @@
 // ChunkedChannel: any offset and length on top of a device that takes aligned I/O of bounded size.
 //
-// The one place for the rules every real device shares: bounds, splitting at optimal_io with all chunks in flight at once,
-// and read-modify-write of unaligned edges under the device's range lock. A transport implements the *_aligned calls.
+// The one place for the rules every real device shares: bounds, splitting at optimal_io with all chunks in flight at
+// once, and read-modify-write of unaligned edges under the device's range lock. A transport implements the *_aligned
+// calls.
 //
 // What is aligned and fits one chunk (all the store's I/O) is passed straight on, without another coroutine in between.
-// Unaligned I/O, and writing zeros by hand, goes through one bounce buffer that the channel keeps from its first use on, one at
-// a time: it can never wait for buffers that its callers hold. When the pool has not even one block for it: kExhausted,
-// retryable.
+// Unaligned I/O, and writing zeros by hand, goes through one bounce buffer that the channel keeps from its first use
+// on, one at a time: it can never wait for buffers that its callers hold. When the pool has not even one block for it:
+// kExhausted, retryable.
 #pragma once
 
 #include <optional>
@@ -26,8 +27,9 @@ class ChunkedChannel : public BlockChannel {
   Task<Result<>> write_zeroes(std::uint64_t offset, std::uint64_t length) final;
 
  protected:
-  /// `info` and `lock` belong to the device and outlive the channel. `memory_alignment`, a power of two up to block_size and
-  /// 4096: what the device asks of addresses; buffers that lie elsewhere (slices) go through the bounce buffer.
+  /// `info` and `lock` belong to the device and outlive the channel. `memory_alignment`, a power of two up to
+  /// block_size and 4096: what the device asks of addresses; buffers that lie elsewhere (slices) go through the bounce
+  /// buffer.
   ChunkedChannel(NvmePoller& poller, DmaPool& pool, const BlockDeviceInfo& info, RangeLock& lock,
                  std::uint32_t memory_alignment = 1);
 
@@ -56,9 +58,12 @@ class ChunkedChannel : public BlockChannel {
   }
   /// One command of the device, as it is.
   [[nodiscard]] bool fits(std::uint64_t offset, const DmaBuf& buffer) const {
-    return aligned(offset, buffer) && buffer.size() > 0 && buffer.size() <= info_.optimal_io && inside(offset, buffer.size());
+    return aligned(offset, buffer) && buffer.size() > 0 && buffer.size() <= info_.optimal_io &&
+           inside(offset, buffer.size());
   }
-  [[nodiscard]] std::uint64_t round_down(std::uint64_t offset) const { return offset & ~std::uint64_t{info_.block_size - 1}; }
+  [[nodiscard]] std::uint64_t round_down(std::uint64_t offset) const {
+    return offset & ~std::uint64_t{info_.block_size - 1};
+  }
   [[nodiscard]] std::uint64_t round_up(std::uint64_t offset) const { return round_down(offset + info_.block_size - 1); }
   [[nodiscard]] Result<> check_range(const char* operation, std::uint64_t offset, std::uint64_t length) const;
 
@@ -66,10 +71,11 @@ class ChunkedChannel : public BlockChannel {
   Task<Result<DmaBuf>> read_unaligned(std::uint64_t offset, DmaBuf buffer);
   Task<Result<>> write_locked(std::uint64_t offset, DmaBuf data);
   Task<Result<>> write_split(std::uint64_t offset, DmaBuf data);
-  /// Read-modify-write of [offset, offset + length), zeros when there is no source. Under the range lock; `source` outlives it.
+  /// Read-modify-write of [offset, offset + length), zeros when there is no source. Under the range lock; `source`
+  /// outlives it.
   Task<Result<>> modify(std::uint64_t offset, std::uint64_t length, const std::byte* source);
-  Task<Result<DmaBuf>> fill_edges(std::uint64_t begin, std::uint64_t end, std::uint64_t keep_before, std::uint64_t keep_after,
-                                  DmaBuf bounce);
+  Task<Result<DmaBuf>> fill_edges(std::uint64_t begin, std::uint64_t end, std::uint64_t keep_before,
+                                  std::uint64_t keep_after, DmaBuf bounce);
   Task<Result<>> zero_range(std::uint64_t offset, std::uint64_t length);
   static Task<void> read_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Result<>& outcome);
   static Task<void> write_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Result<>& outcome);

@@ -1,6 +1,5 @@
 #include "bdev/file_bdev.h"
 
-#include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <sys/file.h>
@@ -12,6 +11,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -23,15 +23,17 @@ namespace {
 
 class FileChannel final : public ChunkedChannel {
  public:
-  FileChannel(NvmePoller& poller, DmaPool& pool, const BlockDeviceInfo& info, RangeLock& lock, std::unique_ptr<FileEngine> engine,
-              std::uint32_t memory_alignment)
+  FileChannel(NvmePoller& poller, DmaPool& pool, const BlockDeviceInfo& info, RangeLock& lock,
+              std::unique_ptr<FileEngine> engine, std::uint32_t memory_alignment)
       : ChunkedChannel(poller, pool, info, lock, memory_alignment), engine_(std::move(engine)) {}
 
  protected:
   Task<Result<DmaBuf>> read_aligned(std::uint64_t offset, DmaBuf buffer) override {
     return engine_->read(offset, std::move(buffer));
   }
-  Task<Result<>> write_aligned(std::uint64_t offset, DmaBuf data) override { return engine_->write(offset, std::move(data)); }
+  Task<Result<>> write_aligned(std::uint64_t offset, DmaBuf data) override {
+    return engine_->write(offset, std::move(data));
+  }
   Task<Result<>> flush_all() override { return engine_->datasync(); }
   Task<Result<>> discard_aligned(std::uint64_t offset, std::uint64_t length) override {
     Result<> punched = co_await engine_->allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
@@ -72,17 +74,20 @@ Result<UniqueFd> open_file(const FileBdev::Config& config, bool& direct) {
 Result<> settle_direct(const FileBdev::Config& config, int fd, std::uint64_t size, bool& direct) {
   int sector = 0;
   if (::ioctl(fd, BLKSSZGET, &sector) == 0 && static_cast<std::uint32_t>(sector) > config.block_size) {
-    return Error(Errc::kInvalidArgument, fmt::format("{}: block size {} is less than the {} of the device's sectors", config.path.string(),
-                                                     config.block_size, sector));
+    return Error(Errc::kInvalidArgument, fmt::format("{}: block size {} is less than the {} of the device's sectors",
+                                                     config.path.string(), config.block_size, sector));
   }
   if (!direct) return {};
   const std::unique_ptr<std::byte, decltype(&std::free)> block(
       static_cast<std::byte*>(std::aligned_alloc(config.block_size, config.block_size)), &std::free);
   const std::uint64_t last = size - config.block_size;
-  if (::pread(fd, block.get(), config.block_size, static_cast<off_t>(std::min<std::uint64_t>(last, config.block_size))) >= 0) return {};
+  if (::pread(fd, block.get(), config.block_size,
+              static_cast<off_t>(std::min<std::uint64_t>(last, config.block_size))) >= 0)
+    return {};
   if (errno != EINVAL) return Error::os(errno, fmt::format("read {}", config.path.string()));
   const int flags = ::fcntl(fd, F_GETFL);
-  if (flags < 0 || ::fcntl(fd, F_SETFL, flags & ~O_DIRECT) != 0) return Error::os(errno, fmt::format("turn off direct I/O on {}", config.path.string()));
+  if (flags < 0 || ::fcntl(fd, F_SETFL, flags & ~O_DIRECT) != 0)
+    return Error::os(errno, fmt::format("turn off direct I/O on {}", config.path.string()));
   direct = false;
   return {};
 }
@@ -98,11 +103,14 @@ Result<std::uint64_t> settle_size(const FileBdev::Config& config, int fd) {
     return Error(Errc::kInvalidArgument, fmt::format("{} is neither a file nor a block device", path));
   }
   const std::uint64_t size = config.size > 0 ? config.size : actual / config.block_size * config.block_size;
-  if (size == 0) return Error(Errc::kInvalidArgument, fmt::format("{} is empty: give it a size (file://{}?size=10GiB)", path, path));
+  if (size == 0)
+    return Error(Errc::kInvalidArgument, fmt::format("{} is empty: give it a size (file://{}?size=10GiB)", path, path));
   if (S_ISBLK(status.st_mode)) {
-    if (size > actual) return Error(Errc::kInvalidArgument, fmt::format("{} has {} bytes, {} asked", path, actual, size));
+    if (size > actual)
+      return Error(Errc::kInvalidArgument, fmt::format("{} has {} bytes, {} asked", path, actual, size));
   } else if (actual > size) {
-    return Error(Errc::kInvalidArgument, fmt::format("{} has {} bytes, more than the size given ({}): it is not cut", path, actual, size));
+    return Error(Errc::kInvalidArgument,
+                 fmt::format("{} has {} bytes, more than the size given ({}): it is not cut", path, actual, size));
   } else if (actual < size && ::ftruncate(fd, static_cast<off_t>(size)) != 0) {
     return Error::os(errno, fmt::format("extend {} to {} bytes", path, size));
   }
@@ -118,13 +126,14 @@ Result<std::unique_ptr<FileBdev>> FileBdev::open(Config config) {
   }
   // Before a file is made of it.
   if (config.size % config.block_size != 0) {
-    return Error(Errc::kInvalidArgument, fmt::format("{}: size {} is not a multiple of the block size {}", config.path.string(),
-                                                     config.size, config.block_size));
+    return Error(Errc::kInvalidArgument, fmt::format("{}: size {} is not a multiple of the block size {}",
+                                                     config.path.string(), config.size, config.block_size));
   }
   bool direct = config.direct;
   LEAP_TRY(UniqueFd fd, open_file(config, direct));
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno == EWOULDBLOCK) return Error(Errc::kBusy, fmt::format("{} is in use by another process", config.path.string()));
+    if (errno == EWOULDBLOCK)
+      return Error(Errc::kBusy, fmt::format("{} is in use by another process", config.path.string()));
     return Error::os(errno, fmt::format("lock {}", config.path.string()));
   }
   LEAP_TRY(const std::uint64_t size, settle_size(config, fd.get()));
@@ -140,8 +149,9 @@ Result<std::unique_ptr<FileBdev>> FileBdev::open(Config config) {
   info.optimal_io = static_cast<std::uint32_t>(DmaPool::kMaxBuffer);
   info.volatile_write_cache = true;
   info.supports_discard = true;
-  info.description = fmt::format("file {}, {}, {}, {}", info.name, format_bytes(size), direct ? "direct I/O" : "buffered I/O",
-                                 config.engine == FileEngineKind::kIoUring ? "io_uring" : "pread/pwrite threads");
+  info.description =
+      fmt::format("file {}, {}, {}, {}", info.name, format_bytes(size), direct ? "direct I/O" : "buffered I/O",
+                  config.engine == FileEngineKind::kIoUring ? "io_uring" : "pread/pwrite threads");
   return device;
 }
 
@@ -154,7 +164,8 @@ FileBdev::FileBdev(UniqueFd fd, FileEngineKind engine, bool direct)
 Result<std::unique_ptr<BlockChannel>> FileBdev::open_channel(NvmePoller& poller, DmaPool& pool) {
   LEAP_TRY(auto engine, FileEngine::create(engine_, poller, fd_.get(), info_.name, threads_.get()));
   const auto alignment = direct_ ? std::min(info_.block_size, static_cast<std::uint32_t>(DmaPool::kPageSize)) : 1U;
-  return std::unique_ptr<BlockChannel>(std::make_unique<FileChannel>(poller, pool, info_, lock_, std::move(engine), alignment));
+  return std::unique_ptr<BlockChannel>(
+      std::make_unique<FileChannel>(poller, pool, info_, lock_, std::move(engine), alignment));
 }
 
 }  // namespace leap

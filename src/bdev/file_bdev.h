@@ -1,8 +1,8 @@
 // FileBdev: a block device in a file or on a kernel block device (file:///path?size=...): the VFS path.
 //
-// Direct I/O where the file system offers it for blocks of this size (buffered otherwise, and said so), flush() is fdatasync(2).
-// The file is locked for this process: a second opener is refused, and so is a kernel block device that is mounted or has
-// another exclusive user. Used as a back end of the target, as the store's device where there is no
+// Direct I/O where the file system offers it for blocks of this size (buffered otherwise, and said so), flush() is
+// fdatasync(2). The file is locked for this process: a second opener is refused, and so is a kernel block device that
+// is mounted or has another exclusive user. Used as a back end of the target, as the store's device where there is no
 // NVMe, and as the comparison for everything that bypasses the kernel.
 #pragma once
 
@@ -22,10 +22,10 @@ class FileBdev final : public BlockDevice {
     std::uint64_t size = 0;           ///< bytes; 0 = as large as it is. A smaller or missing file is extended (sparse)
     std::uint32_t block_size = 4096;  ///< bytes, a power of two from 512 to 64 KiB
     FileEngineKind engine = FileEngine::best();
-    bool direct = true;               ///< try O_DIRECT
+    bool direct = true;  ///< try O_DIRECT
   };
-  /// Errors: os (no such directory, no permission), kBusy (locked or mounted), kInvalidArgument (sizes; a file larger than
-  /// `size` is never cut; a block device with sectors larger than block_size).
+  /// Errors: os (no such directory, no permission), kBusy (locked or mounted), kInvalidArgument (sizes; a file larger
+  /// than `size` is never cut; a block device with sectors larger than block_size).
   static Result<std::unique_ptr<FileBdev>> open(Config config);
 
   [[nodiscard]] const BlockDeviceInfo& info() const override { return info_; }

@@ -14,8 +14,8 @@ FileEngineKind FileEngine::best() {
   return kind;
 }
 
-Result<std::unique_ptr<FileEngine>> FileEngine::create(FileEngineKind kind, NvmePoller& poller, int fd, std::string name,
-                                                       BlockingPool* threads) {
+Result<std::unique_ptr<FileEngine>> FileEngine::create(FileEngineKind kind, NvmePoller& poller, int fd,
+                                                       std::string name, BlockingPool* threads) {
   if (kind == FileEngineKind::kIoUring) return make_uring_engine(poller, fd, std::move(name));
   return make_thread_engine(poller, fd, std::move(name), threads);
 }

@@ -1,8 +1,8 @@
 // FileEngine: asynchronous I/O on one file for one poller: io_uring where the kernel and the container allow it, a few
 // threads with pread/pwrite where they do not. which() says what runs.
 //
-// Threading: created, used and destroyed on its poller's thread. Destruction waits for what is in flight: the kernel must
-// not write into a buffer that has been given back.
+// Threading: created, used and destroyed on its poller's thread. Destruction waits for what is in flight: the kernel
+// must not write into a buffer that has been given back.
 #pragma once
 
 #include <memory>
@@ -28,8 +28,8 @@ class FileEngine {
   virtual Task<Result<>> allocate(int mode, std::uint64_t offset, std::uint64_t length) = 0;
   [[nodiscard]] virtual std::string_view which() const = 0;
 
-  /// `fd` stays the caller's and must outlive the engine. kThreads works on `threads`, which may be shared and must outlive the
-  /// engine, or else on a few of its own. Error: os, when the kind is not available here.
+  /// `fd` stays the caller's and must outlive the engine. kThreads works on `threads`, which may be shared and must
+  /// outlive the engine, or else on a few of its own. Error: os, when the kind is not available here.
   static Result<std::unique_ptr<FileEngine>> create(FileEngineKind kind, NvmePoller& poller, int fd, std::string name,
                                                     BlockingPool* threads = nullptr);
   /// io_uring if this process may use it (checked once), else threads.

@@ -36,8 +36,8 @@ class MemChannel final : public BlockChannel {
  private:
   Result<std::span<std::byte>> locate(const char* operation, std::uint64_t offset, std::uint64_t length) const {
     if (offset > memory_.size() || length > memory_.size() - offset) {
-      return Error(Errc::kInvalidArgument, fmt::format("{} {} bytes at {} on {}: the device has {} bytes", operation, length,
-                                                       offset, info_.name, memory_.size()));
+      return Error(Errc::kInvalidArgument, fmt::format("{} {} bytes at {} on {}: the device has {} bytes", operation,
+                                                       length, offset, info_.name, memory_.size()));
     }
     return memory_.subspan(offset, length);
   }
@@ -50,12 +50,14 @@ class MemChannel final : public BlockChannel {
 
 Result<std::unique_ptr<MemBdev>> MemBdev::create(Config config) {
   if (!std::has_single_bit(config.block_size) || config.block_size < 512 || config.block_size > 65536) {
-    return Error(Errc::kInvalidArgument,
-                 fmt::format("memory device: block size {} is not a power of two from 512 to 65536", config.block_size));
+    return Error(
+        Errc::kInvalidArgument,
+        fmt::format("memory device: block size {} is not a power of two from 512 to 65536", config.block_size));
   }
   if (config.size == 0 || config.size % config.block_size != 0) {
-    return Error(Errc::kInvalidArgument, fmt::format("memory device: size {} is not a positive multiple of its block size {}",
-                                                     config.size, config.block_size));
+    return Error(Errc::kInvalidArgument,
+                 fmt::format("memory device: size {} is not a positive multiple of its block size {}", config.size,
+                             config.block_size));
   }
   LEAP_TRY(auto arena, HugePageArena::create({.size = config.size, .highest = PageKind::kTransparent}));
   BlockDeviceInfo info;

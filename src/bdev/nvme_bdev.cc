@@ -15,8 +15,8 @@ namespace {
 
 class NvmeChannel final : public ChunkedChannel {
  public:
-  NvmeChannel(NvmePoller& poller, DmaPool& pool, const BlockDeviceInfo& info, RangeLock& lock, NvmeController& controller,
-              const NamespaceInfo& ns, std::uint32_t retries)
+  NvmeChannel(NvmePoller& poller, DmaPool& pool, const BlockDeviceInfo& info, RangeLock& lock,
+              NvmeController& controller, const NamespaceInfo& ns, std::uint32_t retries)
       : ChunkedChannel(poller, pool, info, lock), controller_(controller), ns_(ns), retries_(retries) {}
 
  protected:
@@ -24,7 +24,8 @@ class NvmeChannel final : public ChunkedChannel {
     const nvme::Command command = nvme::make_read(ns_.nsid, lba(offset), blocks(buffer.size()));
     for (std::uint32_t attempt = 0;; ++attempt) {
       if (!ready()) LEAP_CO_TRY_VOID(co_await connect());
-      CommandResult result = co_await queue_->execute(command, std::move(buffer), nvme::DataDirection::kControllerToHost);
+      CommandResult result =
+          co_await queue_->execute(command, std::move(buffer), nvme::DataDirection::kControllerToHost);
       if (result.status.ok()) co_return std::move(result.data);
       // Reading twice changes nothing, so it does not matter whether the first one was executed.
       const bool again = attempt < retries_ && result.status.error().retryable() && result.data.valid();
@@ -75,7 +76,8 @@ class NvmeChannel final : public ChunkedChannel {
     }
     for (std::uint64_t first = lba(offset), left = length / ns_.block_size; left > 0;) {
       const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, nvme::kMaxBlocksPerCommand));
-      LEAP_CO_TRY_VOID(co_await run(nvme::make_write_zeroes(ns_.nsid, first, count), "write zeroes", first * ns_.block_size));
+      LEAP_CO_TRY_VOID(
+          co_await run(nvme::make_write_zeroes(ns_.nsid, first, count), "write zeroes", first * ns_.block_size));
       first += count;
       left -= count;
     }
@@ -84,7 +86,9 @@ class NvmeChannel final : public ChunkedChannel {
 
  private:
   [[nodiscard]] std::uint64_t lba(std::uint64_t offset) const { return offset / ns_.block_size; }
-  [[nodiscard]] std::uint32_t blocks(std::uint64_t size) const { return static_cast<std::uint32_t>(size / ns_.block_size); }
+  [[nodiscard]] std::uint32_t blocks(std::uint64_t size) const {
+    return static_cast<std::uint32_t>(size / ns_.block_size);
+  }
   [[nodiscard]] bool ready() const { return queue_ != nullptr && queue_->live(); }
 
   /// Only what certainly did not execute: repeating can then undo nothing newer.
@@ -111,7 +115,8 @@ class NvmeChannel final : public ChunkedChannel {
       if (!ready()) LEAP_CO_TRY_VOID(co_await connect());
       CommandResult result = co_await queue_->execute(command);
       if (result.status.ok()) co_return Result<>{};
-      if (!worth_repeating(result.status.error(), attempt)) co_return explain(std::move(result.status).error(), operation, offset);
+      if (!worth_repeating(result.status.error(), attempt))
+        co_return explain(std::move(result.status).error(), operation, offset);
       co_await pause(attempt);
     }
   }
@@ -147,7 +152,8 @@ Result<std::unique_ptr<NvmeBdev>> NvmeBdev::create(NvmeController& controller, c
   const std::string name = fmt::format("nvme-{}", ns.uuid.to_string());
   constexpr std::uint32_t kLargestBlock = 64 * 1024;
   if (ns.block_size > kLargestBlock) {
-    return Error(Errc::kUnsupported, fmt::format("{}: blocks of {} bytes (at most {})", name, ns.block_size, kLargestBlock));
+    return Error(Errc::kUnsupported,
+                 fmt::format("{}: blocks of {} bytes (at most {})", name, ns.block_size, kLargestBlock));
   }
   const std::uint32_t most_blocks = std::min(ns.max_transfer, config.max_io) / ns.block_size;
   if (most_blocks == 0) {
@@ -164,13 +170,14 @@ Result<std::unique_ptr<NvmeBdev>> NvmeBdev::create(NvmeController& controller, c
   info.volatile_write_cache = ns.volatile_write_cache;
   info.supports_discard = ns.supports(nvme::kOncsDatasetManagement);
   const ControllerInfo& identity = controller.info();
-  info.description = fmt::format("{} ({}), namespace {} of {} at {}, {}", identity.model, identity.serial, ns.nsid.value(),
-                                 identity.subnqn, identity.endpoint, format_bytes(info.size));
+  info.description = fmt::format("{} ({}), namespace {} of {} at {}, {}", identity.model, identity.serial,
+                                 ns.nsid.value(), identity.subnqn, identity.endpoint, format_bytes(info.size));
   return device;
 }
 
 Result<std::unique_ptr<BlockChannel>> NvmeBdev::open_channel(NvmePoller& poller, DmaPool& pool) {
-  return std::unique_ptr<BlockChannel>(std::make_unique<NvmeChannel>(poller, pool, info_, lock_, controller_, ns_, config_.retries));
+  return std::unique_ptr<BlockChannel>(
+      std::make_unique<NvmeChannel>(poller, pool, info_, lock_, controller_, ns_, config_.retries));
 }
 
 }  // namespace leap

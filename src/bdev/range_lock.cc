@@ -38,8 +38,10 @@ void RangeLock::Guard::look_again(void* guard) {
     // A message under way will resume us, and must find us alive: leave it to it.
     mine = self.blockers_ == 0 && !self.message_in_flight_;
   }
-  if (mine) self.poller_.schedule(self.resumer_);
-  else self.recheck_.arm(self.poller_.now() + kRecheck);
+  if (mine)
+    self.poller_.schedule(self.resumer_);
+  else
+    self.recheck_.arm(self.poller_.now() + kRecheck);
 }
 
 bool RangeLock::enqueue(Guard& guard) {
@@ -54,7 +56,8 @@ void RangeLock::release(Guard& guard) {
   const std::lock_guard lock(mutex_);
   if (!guard.linked()) return;
   guard.unlink();
-  LEAP_CHECK(!guard.message_in_flight_ || guard.poller_.stopping(), "a task was destroyed while its range lock was being granted");
+  LEAP_CHECK(!guard.message_in_flight_ || guard.poller_.stopping(),
+             "a task was destroyed while its range lock was being granted");
   entries_.for_each([&](Guard& later) {
     // Whoever came earlier never waited for us.
     if (later.ticket_ < guard.ticket_ || !later.overlaps(guard)) return;

@@ -1,14 +1,15 @@
 // RangeLock: writers that share device blocks take turns, across pollers.
 //
-// A read-modify-write reads a device block, changes some of its bytes and writes all of it back: any other write to that
-// block in between would be undone. So every write that may overlap one holds its byte range, rounded out to device
-// blocks. Ranges that overlap are served strictly in arrival order; others do not wait for each other.
+// A read-modify-write reads a device block, changes some of its bytes and writes all of it back: any other write to
+// that block in between would be undone. So every write that may overlap one holds its byte range, rounded out to
+// device blocks. Ranges that overlap are served strictly in arrival order; others do not wait for each other.
 //
 //   RangeLock::Guard guard(lock, poller, begin, end);
 //   co_await guard;                                     // holds the range until the guard is destroyed
 //
-// Threading: one lock per device, used by tasks of any poller; a short mutex inside, never held across a suspension. A guard
-// that waits or holds is destroyed by its task, or with it when the poller stops; at no other time while it waits.
+// Threading: one lock per device, used by tasks of any poller; a short mutex inside, never held across a suspension. A
+// guard that waits or holds is destroyed by its task, or with it when the poller stops; at no other time while it
+// waits.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +36,7 @@ class RangeLock {
     template <typename T>
     friend class IntrusiveList;
     [[nodiscard]] bool overlaps(const Guard& other) const { return begin_ < other.end_ && other.begin_ < end_; }
-    static void wake(void* guard);      // mailbox message: granted by another poller
+    static void wake(void* guard);  // mailbox message: granted by another poller
     static void look_again(void* guard);
 
     RangeLock& lock_;

@@ -1,9 +1,9 @@
-// FileEngine over pread/pwrite on a few threads: where io_uring is not allowed, and as the plain VFS path to compare with.
-
-#include <fcntl.h>
+// FileEngine over pread/pwrite on a few threads: where io_uring is not allowed, and as the plain VFS path to compare
+// with.
 
 #include <cerrno>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include "base/sys.h"
@@ -47,9 +47,11 @@ class ThreadEngine final : public FileEngine {
         return sys::pread(fd, data + done, size - done, static_cast<std::int64_t>(offset + done));
       });
     });
-    if (got < 0) co_return Error::os(static_cast<int>(-got), fmt::format("read {} bytes at {} of {}", size, offset, name_));
+    if (got < 0)
+      co_return Error::os(static_cast<int>(-got), fmt::format("read {} bytes at {} of {}", size, offset, name_));
     if (static_cast<std::size_t>(got) != size) {
-      co_return Error(Errc::kIo, fmt::format("read {} bytes at {} of {}: the file ends after {}", size, offset, name_, got));
+      co_return Error(Errc::kIo,
+                      fmt::format("read {} bytes at {} of {}: the file ends after {}", size, offset, name_, got));
     }
     co_return std::move(buffer);
   }
@@ -63,7 +65,8 @@ class ThreadEngine final : public FileEngine {
         return sys::pwrite(fd, from + done, size - done, static_cast<std::int64_t>(offset + done));
       });
     });
-    if (put < 0) co_return Error::os(static_cast<int>(-put), fmt::format("write {} bytes at {} of {}", size, offset, name_));
+    if (put < 0)
+      co_return Error::os(static_cast<int>(-put), fmt::format("write {} bytes at {} of {}", size, offset, name_));
     co_return Result<>{};
   }
 

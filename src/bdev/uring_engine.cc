@@ -1,12 +1,11 @@
 // FileEngine over io_uring: one ring per poller, submitted once per turn, its completions read from shared memory.
 
-#include <liburing.h>
-
 #include <algorithm>
 #include <array>
 #include <cerrno>
 
 #include <fmt/format.h>
+#include <liburing.h>
 
 #include "base/sys.h"
 #include "bdev/file_engine.h"
@@ -18,8 +17,7 @@ constexpr unsigned kDepth = 256;
 
 class UringEngine final : public FileEngine, private Pollable, private TurnEndHook {
  public:
-  UringEngine(NvmePoller& poller, int fd, std::string name)
-      : poller_(poller), fd_(fd), name_(std::move(name)) {
+  UringEngine(NvmePoller& poller, int fd, std::string name) : poller_(poller), fd_(fd), name_(std::move(name)) {
     for (auto& slot : slots_) free_.push_back(slot);
   }
 
@@ -51,7 +49,9 @@ class UringEngine final : public FileEngine, private Pollable, private TurnEndHo
       const int got = co_await wait;
       if (got == -EINTR || got == -EAGAIN) continue;
       if (got < 0) co_return Error::os(-got, fmt::format("read {} bytes at {} of {}", size, offset, name_));
-      if (got == 0) co_return Error(Errc::kIo, fmt::format("read {} bytes at {} of {}: the file ends after {}", size, offset, name_, done));
+      if (got == 0)
+        co_return Error(Errc::kIo,
+                        fmt::format("read {} bytes at {} of {}: the file ends after {}", size, offset, name_, done));
       done += static_cast<std::size_t>(got);
     }
     co_return std::move(buffer);
@@ -64,7 +64,9 @@ class UringEngine final : public FileEngine, private Pollable, private TurnEndHo
       const int put = co_await wait;
       if (put == -EINTR || put == -EAGAIN) continue;
       if (put < 0) co_return Error::os(-put, fmt::format("write {} bytes at {} of {}", size, offset, name_));
-      if (put == 0) co_return Error(Errc::kNoSpace, fmt::format("write {} bytes at {} of {}: only {} taken", size, offset, name_, done));
+      if (put == 0)
+        co_return Error(Errc::kNoSpace,
+                        fmt::format("write {} bytes at {} of {}: only {} taken", size, offset, name_, done));
       done += static_cast<std::size_t>(put);
     }
     co_return Result<>{};
@@ -154,7 +156,8 @@ class UringEngine final : public FileEngine, private Pollable, private TurnEndHo
       case Kind::kWrite: io_uring_prep_write(sqe, fd_, slot->buffer.data(), size, wait.op_.offset); break;
       case Kind::kSync: io_uring_prep_fsync(sqe, fd_, IORING_FSYNC_DATASYNC); break;
       case Kind::kAllocate:
-        io_uring_prep_fallocate(sqe, fd_, wait.op_.mode, static_cast<off_t>(wait.op_.offset), static_cast<off_t>(wait.op_.length));
+        io_uring_prep_fallocate(sqe, fd_, wait.op_.mode, static_cast<off_t>(wait.op_.offset),
+                                static_cast<off_t>(wait.op_.length));
         break;
     }
     io_uring_sqe_set_data(sqe, slot);
@@ -167,8 +170,8 @@ class UringEngine final : public FileEngine, private Pollable, private TurnEndHo
     if (io_uring_sq_ready(&ring_) == 0) return;
     ++sys::counters().storage;
     io_uring_submit(&ring_);
-    // -EAGAIN, -EBUSY, or only some taken: the kernel is short of memory or of room for completions. The rest stays queued for
-    // the next turn.
+    // -EAGAIN, -EBUSY, or only some taken: the kernel is short of memory or of room for completions. The rest stays
+    // queued for the next turn.
     if (io_uring_sq_ready(&ring_) > 0) poller_.at_turn_end(*this);
   }
 

@@ -54,28 +54,35 @@ Result<BenchReport> measure(IoOptions& options) {
 int run_io(IoOptions& options) {
   const Result<BenchReport> report = measure(options);
   if (!report.ok()) return fail(report.error());
-  if (options.json) fmt::print("{}\n", report->to_json());
-  else fmt::print("{}", report->to_text());
+  if (options.json)
+    fmt::print("{}\n", report->to_json());
+  else
+    fmt::print("{}", report->to_text());
   return report->good() ? 0 : 1;
 }
 
 void add_bench_io(CLI::App& bench, Chosen& chosen) {
   auto* command = bench.add_subcommand("io", "Reads and writes on a device: an NVMe/TCP namespace, a file, memory");
   auto options = std::make_shared<IoOptions>();
-  command->add_option("--device,-d", options->device,
-                      "'trtype:TCP adrfam:IPv4 traddr:HOST trsvcid:PORT subnqn:NQN', nvme+tcp://HOST:PORT/NQN?ns=1, file:///PATH?size=1GiB or mem:?size=1GiB")
+  command
+      ->add_option("--device,-d", options->device,
+                   "'trtype:TCP adrfam:IPv4 traddr:HOST trsvcid:PORT subnqn:NQN', nvme+tcp://HOST:PORT/NQN?ns=1, "
+                   "file:///PATH?size=1GiB or mem:?size=1GiB")
       ->required();
   command->add_option("--nsid", options->session.nsid, "namespace, when the subsystem has several");
   command->add_option("--rw", options->rw, "read, write, randread, randwrite, randrw or rw")->capture_default_str();
   command->add_option("--bs", options->bs, "bytes per I/O (4k, 128k, 1m)")->capture_default_str();
   command->add_option("--qd", options->config.queue_depth, "I/Os in flight per poller")->capture_default_str();
-  command->add_option("--rwmixread", options->config.read_percent, "percent of reads in randrw and rw")->capture_default_str();
+  command->add_option("--rwmixread", options->config.read_percent, "percent of reads in randrw and rw")
+      ->capture_default_str();
   command->add_option("--time", options->time, "how long to measure (seconds, or with a unit)")->capture_default_str();
   command->add_option("--warmup", options->warmup, "unmeasured start")->capture_default_str();
   command->add_option("--range", options->range, "use only the first so many bytes of the device");
   command->add_option("--seed", options->config.seed, "of offsets and contents")->capture_default_str();
-  command->add_option("--cores", options->session.cores, "cores to poll on: 1, 0,2-3 or a mask 0x6 (default: the last one allowed)");
-  command->add_flag("--verify", options->config.verify, "stamp every 4 KiB with position, generation and seed, and check every read");
+  command->add_option("--cores", options->session.cores,
+                      "cores to poll on: 1, 0,2-3 or a mask 0x6 (default: the last one allowed)");
+  command->add_flag("--verify", options->config.verify,
+                    "stamp every 4 KiB with position, generation and seed, and check every read");
   command->add_flag("--hdgst", options->session.header_digest, "ask for NVMe/TCP header digests");
   command->add_flag("--ddgst", options->session.data_digest, "ask for NVMe/TCP data digests");
   command->add_flag("--json", options->json, "print one JSON object");
@@ -108,8 +115,10 @@ Result<BenchReport> measure(WorkerOptions& options) {
 int run_worker(WorkerOptions& options) {
   const Result<BenchReport> report = measure(options);
   if (!report.ok()) return fail(report.error());
-  if (options.json) fmt::print("{}\n", report->to_json());
-  else fmt::print("{}", report->to_text());
+  if (options.json)
+    fmt::print("{}\n", report->to_json());
+  else
+    fmt::print("{}", report->to_text());
   return report->good() ? 0 : 1;
 }
 
@@ -119,15 +128,18 @@ void add_bench_worker(CLI::App& bench, Chosen& chosen) {
   command->add_option("--worker", options->worker, "the worker's RPC address")->capture_default_str();
   command->add_option("--rw", options->rw, "read, write or randread")->capture_default_str();
   command->add_option("--bs", options->bs, "bytes per request (4k .. 1m)")->capture_default_str();
-  command->add_option("--qd,--connections", options->config.connections, "connections, each with one request in flight")->capture_default_str();
+  command->add_option("--qd,--connections", options->config.connections, "connections, each with one request in flight")
+      ->capture_default_str();
   command->add_option("--block-size", options->block, "bytes per block")->capture_default_str();
   command->add_option("--blocks", options->config.blocks, "blocks that are read (default: one per connection)");
-  command->add_option("--first-id", options->config.first_block_id, "ids from here on are used and deleted")->capture_default_str();
+  command->add_option("--first-id", options->config.first_block_id, "ids from here on are used and deleted")
+      ->capture_default_str();
   command->add_option("--time", options->time, "how long to measure (seconds, or with a unit)")->capture_default_str();
   command->add_option("--warmup", options->warmup, "unmeasured start")->capture_default_str();
   command->add_option("--seed", options->config.seed, "of offsets and contents")->capture_default_str();
   command->add_option("--core", options->config.core, "core of the client (default: not pinned)");
-  command->add_flag("--verify", options->config.verify, "stamp every 4 KiB with block, offset and seed, and check every read");
+  command->add_flag("--verify", options->config.verify,
+                    "stamp every 4 KiB with block, offset and seed, and check every read");
   command->add_flag("--json", options->json, "print one JSON object");
   command->callback([&chosen, options] { chosen.action = [options] { return run_worker(*options); }; });
 }

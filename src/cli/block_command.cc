@@ -1,12 +1,12 @@
 // leap block put|get|stat|ls|rm: blocks of a worker, one at a time.
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "base/units.h"
 #include "cli/command.h"
@@ -63,7 +63,8 @@ Result<AdminClient> admin_client(const BlockOptions& options) {
     return AdminClient(web.host(), web.port());
   }
   LEAP_TRY(auto session, Session::open(options));
-  LEAP_TRY(const WorkerInfo info, session->poller().run([&](NvmePoller&) { return fetch_worker_info(session->connection()); }));
+  LEAP_TRY(const WorkerInfo info,
+           session->poller().run([&](NvmePoller&) { return fetch_worker_info(session->connection()); }));
   return AdminClient(session->connection().address().host(), info.web_port);
 }
 
@@ -130,7 +131,8 @@ Result<> put(const BlockOptions& options) {
     LEAP_TRY(capacity, parse_size(options.capacity));
   }
   if (capacity < input.size) {
-    return Error(Errc::kInvalidArgument, fmt::format("--capacity {} is less than the {} on standard input", options.capacity, format_bytes(input.size)));
+    return Error(Errc::kInvalidArgument, fmt::format("--capacity {} is less than the {} on standard input",
+                                                     options.capacity, format_bytes(input.size)));
   }
   LEAP_TRY(auto session, Session::open(options));
   const BlockSource source = [&input](std::span<std::byte> out) { return input.read(out); };
@@ -139,7 +141,8 @@ Result<> put(const BlockOptions& options) {
   write.capacity = capacity;
   // The block is what is on standard input, whatever it held before.
   write.resize = RemoteResize{.length = 0, .truncate = true};
-  LEAP_TRY(const std::uint64_t stored, session->poller().run([&](NvmePoller&) { return put_block(session->connection(), write, source); }));
+  LEAP_TRY(const std::uint64_t stored,
+           session->poller().run([&](NvmePoller&) { return put_block(session->connection(), write, source); }));
   if (stored != input.size) return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored, input.size));
   return {};
 }
@@ -147,7 +150,8 @@ Result<> put(const BlockOptions& options) {
 Result<> get(const BlockOptions& options) {
   LEAP_TRY(AdminClient admin, admin_client(options));
   LEAP_TRY(const AdminClient::Block block, admin.stat(BlockId(options.id)));
-  if (block.info.state != BlockState::kFinalized) return Error(Errc::kNotFound, fmt::format("block {} is being written and not readable yet", options.id));
+  if (block.info.state != BlockState::kFinalized)
+    return Error(Errc::kNotFound, fmt::format("block {} is being written and not readable yet", options.id));
   LEAP_TRY(auto session, Session::open(options));
   std::uint64_t seen = 0;
   const BlockSink sink = [&seen](std::span<const std::byte> bytes) {
@@ -158,7 +162,8 @@ Result<> get(const BlockOptions& options) {
   read.id = BlockId(options.id);
   read.length = block.info.length;
   LEAP_TRY_VOID(session->poller().run([&](NvmePoller&) { return get_block(session->connection(), read, sink); }));
-  if (seen != block.info.length) return Error(Errc::kIo, fmt::format("{} of {} bytes came back", seen, block.info.length));
+  if (seen != block.info.length)
+    return Error(Errc::kIo, fmt::format("{} of {} bytes came back", seen, block.info.length));
   return {};
 }
 
@@ -183,9 +188,9 @@ Result<> stat(const BlockOptions& options) {
     return {};
   }
   const BlockInfo& info = block.info;
-  fmt::print("block       {}\nstate       {}{}{}\nlength      {}\nallocated   {}\ngeneration  {}\nstorage     {}\n", info.id.value(), to_string(info.state),
-             info.rewriting ? ", being rewritten" : "", info.damaged ? ", DAMAGED" : "", info.length, info.allocated_bytes, info.generation,
-             block.storage_type);
+  fmt::print("block       {}\nstate       {}{}{}\nlength      {}\nallocated   {}\ngeneration  {}\nstorage     {}\n",
+             info.id.value(), to_string(info.state), info.rewriting ? ", being rewritten" : "",
+             info.damaged ? ", DAMAGED" : "", info.length, info.allocated_bytes, info.generation, block.storage_type);
   return {};
 }
 
@@ -196,8 +201,11 @@ Result<> list(const BlockOptions& options) {
   for (std::string cursor;;) {
     LEAP_TRY(const AdminClient::Page page, admin.list(cursor, kPage));
     for (const AdminClient::Block& block : page.blocks) {
-      if (options.json) fmt::print("{}\n", to_json(block).dump());
-      else fmt::print("{:>20} {:>14} {:>14} {:<10} {}\n", block.info.id.value(), block.info.length, block.info.allocated_bytes, to_string(block.info.state), block.storage_type);
+      if (options.json)
+        fmt::print("{}\n", to_json(block).dump());
+      else
+        fmt::print("{:>20} {:>14} {:>14} {:<10} {}\n", block.info.id.value(), block.info.length,
+                   block.info.allocated_bytes, to_string(block.info.state), block.storage_type);
     }
     if (!page.next) return {};
     cursor = *page.next;
@@ -209,13 +217,20 @@ Result<> remove(const BlockOptions& options) {
   return admin.remove(BlockId(options.id));
 }
 
-void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* help, Result<> (*verb)(const BlockOptions&), bool needs_id) {
+void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* help,
+              Result<> (*verb)(const BlockOptions&), bool needs_id) {
   auto* command = block.add_subcommand(name, help);
   auto options = std::make_shared<BlockOptions>();
   command->add_option("--worker", options->worker, "the worker's RPC address, HOST:PORT")->capture_default_str();
-  if (needs_id) command->add_option("--id", options->id, "block id, a positive number")->required()->check(CLI::Range(std::int64_t{1}, INT64_MAX));
-  if (verb == &put) command->add_option("--capacity", options->capacity, "bytes the block may grow to (default: what is on standard input)");
-  else command->add_option("--web", options->web, "the worker's HTTP address (default: as the worker says)");
+  if (needs_id)
+    command->add_option("--id", options->id, "block id, a positive number")
+        ->required()
+        ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
+  if (verb == &put)
+    command->add_option("--capacity", options->capacity,
+                        "bytes the block may grow to (default: what is on standard input)");
+  else
+    command->add_option("--web", options->web, "the worker's HTTP address (default: as the worker says)");
   if (verb == &stat || verb == &list) command->add_flag("--json", options->json, "one JSON object per block");
   command->callback([&chosen, options, verb] {
     chosen.action = [options, verb] {

@@ -1,5 +1,5 @@
-// The subcommands of `leap`: each add_* describes one to CLI11 and says what to run. Parsing and printing only; the work is
-// done in the rooms below.
+// The subcommands of `leap`: each add_* describes one to CLI11 and says what to run. Parsing and printing only; the
+// work is done in the rooms below.
 #pragma once
 
 #include <functional>

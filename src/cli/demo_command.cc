@@ -1,10 +1,9 @@
 // leap demo: the whole path on this machine, without any device.
 
-#include <unistd.h>
-
 #include <cstdio>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/units.h"
 #include "cli/command.h"
@@ -50,7 +49,8 @@ int run(DemoOptions& options) {
   // What the user names is stored whole; of what is found by default, as much as asked.
   options.config.enough = options.config.roots.empty() ? enough.value() : 0;
   Terminal terminal;
-  const Result<DemoReport> report = run_demo(options.config, [&](const std::string& line, bool transient) { terminal.print(line, transient); });
+  const Result<DemoReport> report =
+      run_demo(options.config, [&](const std::string& line, bool transient) { terminal.print(line, transient); });
   if (!report.ok()) return fail(report.error());
   fmt::print("{}", report->to_text());
   if (!report->work_dir.empty()) fmt::print("kept    {}\n", report->work_dir);
@@ -62,7 +62,8 @@ int run(DemoOptions& options) {
 }  // namespace
 
 void add_demo(CLI::App& app, Chosen& chosen) {
-  auto* command = app.add_subcommand("demo", "Store real files through a worker and a target on this machine, verify them, restart, verify again");
+  auto* command = app.add_subcommand(
+      "demo", "Store real files through a worker and a target on this machine, verify them, restart, verify again");
   auto options = std::make_shared<DemoOptions>();
   command->add_option("path", options->config.roots, "files or directories to store (default: files under /usr)");
   command->add_option("--size", options->enough, "how much to take of the default")->capture_default_str();

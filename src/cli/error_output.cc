@@ -10,9 +10,11 @@ namespace {
 /// What usually helps. Empty: the message says it all.
 std::string_view hint_for(const Error& error) {
   switch (error.kind()) {
-    case Errc::kUnreachable: return "is the target running, and is this its address and port? (leap target --listen HOST:PORT ...)";
+    case Errc::kUnreachable:
+      return "is the target running, and is this its address and port? (leap target --listen HOST:PORT ...)";
     case Errc::kPermission:
-      return error.domain() == ErrorDomain::kNvme ? "is this host's NQN on the target's allow-list?" : "check the owner and mode of the path, and the user this runs as";
+      return error.domain() == ErrorDomain::kNvme ? "is this host's NQN on the target's allow-list?"
+                                                  : "check the owner and mode of the path, and the user this runs as";
     default: return "";
   }
 }

@@ -17,7 +17,9 @@ struct IdentifyOptions {
   bool json = false;
 };
 
-std::string version_name(nvme::Version version) { return fmt::format("{}.{}.{}", version.major_number(), version.minor_number(), version.tertiary()); }
+std::string version_name(nvme::Version version) {
+  return fmt::format("{}.{}.{}", version.major_number(), version.minor_number(), version.tertiary());
+}
 
 std::string optional_commands(std::uint16_t oncs) {
   std::string names;
@@ -48,7 +50,8 @@ void print_text(const NvmeController& controller) {
   fmt::print("keep-alive       {}\n", info.keep_alive_ms > 0 ? fmt::format("{} ms", info.keep_alive_ms) : "none");
   for (const NamespaceInfo& ns : controller.namespaces()) {
     fmt::print("namespace {}\n", ns.nsid.value());
-    fmt::print("  uuid           {}{}\n", ns.uuid.to_string(), ns.uuid_is_derived ? " (derived: the namespace reports none)" : "");
+    fmt::print("  uuid           {}{}\n", ns.uuid.to_string(),
+               ns.uuid_is_derived ? " (derived: the namespace reports none)" : "");
     fmt::print("  size           {} ({} blocks of {})\n", format_bytes(ns.size()), ns.blocks, ns.block_size);
     fmt::print("  write cache    {}\n", ns.volatile_write_cache ? "volatile" : "none");
     fmt::print("  optional       {}\n", optional_commands(ns.oncs));
@@ -93,7 +96,8 @@ int run_identify(const IdentifyOptions& options) {
   if (controller == nullptr) {
     const BlockDeviceInfo& info = session.value()->device().info();
     if (options.json) {
-      const nlohmann::ordered_json json = {{"name", info.name}, {"size", info.size}, {"block_size", info.block_size}, {"description", info.description}};
+      const nlohmann::ordered_json json = {
+          {"name", info.name}, {"size", info.size}, {"block_size", info.block_size}, {"description", info.description}};
       fmt::print("{}\n", json.dump());
     } else {
       fmt::print("{}\n", info.description);
@@ -114,7 +118,10 @@ void add_identify(CLI::App& app, Chosen& chosen) {
   auto options = std::make_shared<IdentifyOptions>();
   options->session.any_namespace = true;
   options->session.memory = 16 * kMiB;
-  command->add_option("device", options->device, "'trtype:TCP adrfam:IPv4 traddr:HOST trsvcid:PORT subnqn:NQN' or nvme+tcp://HOST:PORT/NQN")->required();
+  command
+      ->add_option("device", options->device,
+                   "'trtype:TCP adrfam:IPv4 traddr:HOST trsvcid:PORT subnqn:NQN' or nvme+tcp://HOST:PORT/NQN")
+      ->required();
   command->add_option("--cores", options->session.cores, "core to run on (default: the last one allowed)");
   command->add_flag("--json", options->json, "print one JSON object");
   command->callback([&chosen, options] { chosen.action = [options] { return run_identify(*options); }; });

@@ -21,7 +21,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(1);
   std::string log_level;
   app.add_option("--log-level", log_level,
-                 "trace, debug, info, warn, error or off, on standard error (default: info for target and worker, warn for tools)")
+                 "trace, debug, info, warn, error or off, on standard error (default: info for target and worker, warn "
+                 "for tools)")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
   Chosen chosen;
   add_demo(app, chosen);

@@ -53,9 +53,11 @@ Result<> serve(const TargetOptions& options) {
   LEAP_TRY(auto runner, TargetRunner::create(std::move(runner_config)));
   LEAP_TRY_VOID(runner->start());
   std::string addresses;
-  for (const SocketAddress& address : runner->target().addresses()) addresses += fmt::format("{}{}", addresses.empty() ? "" : " ", address.to_string());
+  for (const SocketAddress& address : runner->target().addresses())
+    addresses += fmt::format("{}{}", addresses.empty() ? "" : " ", address.to_string());
   log_info("{}", runner->memory_report());
-  fmt::print("ready {} on {}, {} namespace{}\n", options.nqn, addresses, runner->devices().size(), runner->devices().size() == 1 ? "" : "s");
+  fmt::print("ready {} on {}, {} namespace{}\n", options.nqn, addresses, runner->devices().size(),
+             runner->devices().size() == 1 ? "" : "s");
   std::fflush(stdout);
   wait_for_stop_signal();
   return runner->stop(kStopLimit);
@@ -66,13 +68,20 @@ Result<> serve(const TargetOptions& options) {
 void add_target(CLI::App& app, Chosen& chosen) {
   auto* command = app.add_subcommand("target", "Serve memory or files as NVMe namespaces over NVMe/TCP, without root");
   auto options = std::make_shared<TargetOptions>();
-  command->add_option("--listen", options->listen, "HOST:PORT, repeatable; port 0 lets the system choose")->capture_default_str();
+  command->add_option("--listen", options->listen, "HOST:PORT, repeatable; port 0 lets the system choose")
+      ->capture_default_str();
   command->add_option("--nqn", options->nqn, "NQN of the subsystem (nqn.2026-11.dev.leap:NAME)")->required();
-  command->add_option("--namespace", options->namespaces, "'mem:?size=512MiB[&block=512]' or 'file:///PATH?size=1GiB[&block=512]', repeatable; numbered from 1")->required();
+  command
+      ->add_option(
+          "--namespace", options->namespaces,
+          "'mem:?size=512MiB[&block=512]' or 'file:///PATH?size=1GiB[&block=512]', repeatable; numbered from 1")
+      ->required();
   command->add_option("--host", options->hosts, "host NQN that may connect, repeatable (default: any)");
-  command->add_option("--cores", options->cores, "one poller on each: 0, 0,2-3 or a mask 0x3 (default: one, not pinned)");
+  command->add_option("--cores", options->cores,
+                      "one poller on each: 0, 0,2-3 or a mask 0x3 (default: one, not pinned)");
   command->add_option("--memory", options->pool, "DMA buffers per poller")->capture_default_str();
-  command->add_option("--in-capsule", options->in_capsule, "write data accepted inside a command")->capture_default_str();
+  command->add_option("--in-capsule", options->in_capsule, "write data accepted inside a command")
+      ->capture_default_str();
   command->add_option("--queue-depth", options->queue_depth, "entries per queue")->capture_default_str();
   command->callback([&chosen, options] {
     chosen.action = [options] {

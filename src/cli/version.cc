@@ -5,7 +5,8 @@
 namespace leap::cli {
 
 std::string version_text() {
-  return fmt::format("leap {} ({}), {} build, C++ compiler {}", LEAP_VERSION, LEAP_GIT_COMMIT, LEAP_BUILD_TYPE, __VERSION__);
+  return fmt::format("leap {} ({}), {} build, C++ compiler {}", LEAP_VERSION, LEAP_GIT_COMMIT, LEAP_BUILD_TYPE,
+                     __VERSION__);
 }
 
 }  // namespace leap::cli

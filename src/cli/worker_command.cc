@@ -22,8 +22,9 @@ struct WorkerOptions {
 };
 
 int check(const WorkerConfig& config) {
-  fmt::print("configuration is good: cluster '{}', {} data directories, {} targets, RPC port {}, HTTP port {}\n", config.cluster_id,
-             config.data_dirs.size(), config.spdk_disk.targets.size(), config.rpc_port, config.web_port);
+  fmt::print("configuration is good: cluster '{}', {} data directories, {} targets, RPC port {}, HTTP port {}\n",
+             config.cluster_id, config.data_dirs.size(), config.spdk_disk.targets.size(), config.rpc_port,
+             config.web_port);
   return 0;
 }
 
@@ -35,8 +36,8 @@ Result<> serve(const WorkerConfig& config) {
   parts.version = LEAP_VERSION;
   parts.dma_memory = volumes->env().arena().report();
   LEAP_TRY(auto worker, Worker::start(config, std::move(parts)));
-  fmt::print("ready {} blocks, RPC {}, HTTP {}:{}\n", volumes->stores().space().blocks, worker->rpc_address().to_string(), config.leap.web_hostname,
-             worker->web_port());
+  fmt::print("ready {} blocks, RPC {}, HTTP {}:{}\n", volumes->stores().space().blocks,
+             worker->rpc_address().to_string(), config.leap.web_hostname, worker->web_port());
   std::fflush(stdout);
   wait_for_stop_signal();
   const Result<> stopped = worker->stop();

@@ -55,11 +55,11 @@ std::optional<AdminClient::Block> block_of(const json& object) {
   AdminClient::Block block;
   std::int64_t id = 0;
   std::string state;
-  const bool whole = take(object, "id", id) && take(object, "state", state) && take(object, "length", block.info.length) &&
-                     take(object, "capacity", block.info.capacity) && take(object, "generation", block.info.generation) &&
-                     take(object, "allocated_bytes", block.info.allocated_bytes) &&
-                     take(object, "rewriting", block.info.rewriting) && take(object, "damaged", block.info.damaged) &&
-                     take(object, "storage_type", block.storage_type);
+  const bool whole =
+      take(object, "id", id) && take(object, "state", state) && take(object, "length", block.info.length) &&
+      take(object, "capacity", block.info.capacity) && take(object, "generation", block.info.generation) &&
+      take(object, "allocated_bytes", block.info.allocated_bytes) && take(object, "rewriting", block.info.rewriting) &&
+      take(object, "damaged", block.info.damaged) && take(object, "storage_type", block.storage_type);
   if (!whole) return std::nullopt;
   block.info.id = BlockId{id};
   block.info.state = state == "finalized" ? BlockState::kFinalized : BlockState::kWriting;

@@ -8,8 +8,8 @@
 //     cursor = *page.next;
 //   }
 //
-// Threading: blocking; one thread at a time; never a poller's. Errors: kUnreachable (nobody listens), kTimedOut, what the
-// worker answered (kNotFound, ...), kProtocol (whoever answered is no worker).
+// Threading: blocking; one thread at a time; never a poller's. Errors: kUnreachable (nobody listens), kTimedOut, what
+// the worker answered (kNotFound, ...), kProtocol (whoever answered is no worker).
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,8 @@ Task<Result<ConnectionPool::Lease>> ConnectionPool::acquire(SocketAddress addres
     idle_.erase(idle_.begin() + static_cast<std::ptrdiff_t>(i));
     if (connection->usable()) co_return Lease(*this, std::move(connection));
   }
-  LEAP_CO_TRY(auto connection, co_await WorkerConnection::connect(poller_, net_, std::move(address), config_.connection));
+  LEAP_CO_TRY(auto connection,
+              co_await WorkerConnection::connect(poller_, net_, std::move(address), config_.connection));
   co_return Lease(*this, std::move(connection));
 }
 

@@ -3,8 +3,8 @@
 //   LEAP_CO_TRY(ConnectionPool::Lease lease, co_await pool.acquire(address));
 //   LEAP_CO_TRY(auto reader, co_await RemoteReader::open(*lease, options));
 //
-// The last one given back is the first one reused (its socket is the warmest); a connection that idled too long, or that the
-// worker has closed, is not. A lease that ends gives its connection back if it is still usable.
+// The last one given back is the first one reused (its socket is the warmest); a connection that idled too long, or
+// that the worker has closed, is not. A lease that ends gives its connection back if it is still usable.
 //
 // Threading: one poller; leases must be gone before the pool.
 #pragma once
@@ -21,8 +21,8 @@ namespace leap {
 class ConnectionPool {
  public:
   struct Config {
-    std::size_t max_idle = 128;                        ///< connections kept, to all workers together
-    Nanos idle_timeout = std::chrono::seconds(60);     ///< older ones are closed
+    std::size_t max_idle = 128;                     ///< connections kept, to all workers together
+    Nanos idle_timeout = std::chrono::seconds(60);  ///< older ones are closed
     WorkerConnection::Config connection;
   };
 
@@ -44,7 +44,8 @@ class ConnectionPool {
     std::unique_ptr<WorkerConnection> connection_;
   };
 
-  ConnectionPool(NvmePoller& poller, Net& net, Config config) : poller_(poller), net_(net), config_(std::move(config)) {}
+  ConnectionPool(NvmePoller& poller, Net& net, Config config)
+      : poller_(poller), net_(net), config_(std::move(config)) {}
 
   /// An idle connection to `address`, or a new one. Errors: as WorkerConnection::connect().
   Task<Result<Lease>> acquire(SocketAddress address);

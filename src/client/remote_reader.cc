@@ -9,7 +9,9 @@ namespace leap {
 namespace {
 
 /// What a client that does not tune read-ahead sends: eight chunks, within the worker's limit.
-std::int64_t read_ahead(std::uint32_t chunk_size) { return std::min<std::int64_t>(8 * std::int64_t{chunk_size}, rpc::kMaxData); }
+std::int64_t read_ahead(std::uint32_t chunk_size) {
+  return std::min<std::int64_t>(8 * std::int64_t{chunk_size}, rpc::kMaxData);
+}
 
 }  // namespace
 
@@ -20,7 +22,8 @@ WorkerConnection::Call RemoteReader::next_call(rpc::RequestStatus status) {
   return {.code = rpc::RpcCode::kReadBlock, .status = status, .req_id = req_id_, .seq_id = seq_id_++};
 }
 
-Task<Result<std::unique_ptr<RemoteReader>>> RemoteReader::open(WorkerConnection& connection, RemoteReadOptions options) {
+Task<Result<std::unique_ptr<RemoteReader>>> RemoteReader::open(WorkerConnection& connection,
+                                                               RemoteReadOptions options) {
   if (options.chunk_size == 0 || options.chunk_size > rpc::kMaxData || options.length > INT64_MAX ||
       options.offset > options.length) {
     co_return Error(Errc::kInvalidArgument, fmt::format("read block {}: offset, length or chunk size", options.id))

@@ -6,8 +6,8 @@
 //   }
 //   LEAP_CO_TRY_VOID(co_await reader->close());
 //
-// The length is what the caller knows about the block; what the worker does not have of it comes back as zeros. A block that
-// is rewritten meanwhile is read to its end as it was at open.
+// The length is what the caller knows about the block; what the worker does not have of it comes back as zeros. A block
+// that is rewritten meanwhile is read to its end as it was at open.
 //
 // Threading: the connection's poller, one call at a time; the connection outlives it.
 #pragma once
@@ -23,8 +23,8 @@ namespace leap {
 
 struct RemoteReadOptions {
   BlockId id{};
-  std::uint64_t length = 0;  ///< bytes
-  std::uint64_t offset = 0;  ///< first position, at most length
+  std::uint64_t length = 0;               ///< bytes
+  std::uint64_t offset = 0;               ///< first position, at most length
   std::uint32_t chunk_size = 128 * 1024;  ///< bytes per reply, 1 .. rpc::kMaxData
   bool short_circuit = false;
 };

@@ -40,9 +40,11 @@ WorkerConnection::Call RemoteWriter::next_call(rpc::RequestStatus status) {
   return {.code = rpc::RpcCode::kWriteBlock, .status = status, .req_id = req_id_, .seq_id = seq_id_++};
 }
 
-Task<Result<std::unique_ptr<RemoteWriter>>> RemoteWriter::open(WorkerConnection& connection, RemoteWriteOptions options) {
+Task<Result<std::unique_ptr<RemoteWriter>>> RemoteWriter::open(WorkerConnection& connection,
+                                                               RemoteWriteOptions options) {
   if (options.chunk_size == 0 || options.chunk_size > rpc::kMaxData) co_return bad_options(options, "chunk size");
-  if (options.capacity > INT64_MAX || options.offset > options.capacity) co_return bad_options(options, "offset or capacity");
+  if (options.capacity > INT64_MAX || options.offset > options.capacity)
+    co_return bad_options(options, "offset or capacity");
   auto writer = std::unique_ptr<RemoteWriter>(new RemoteWriter(connection, std::move(options)));
   proto::BlockWriteRequest header = writer->request(0, writer->options_.chunk_size);
   if (const auto& resize = writer->options_.resize) {
@@ -59,8 +61,8 @@ Task<Result<std::unique_ptr<RemoteWriter>>> RemoteWriter::open(WorkerConnection&
   LEAP_CO_TRY(const std::size_t data, co_await connection.call(call));
   static_cast<void>(data);
   if (reply.block_size() != header.block_size()) {
-    co_return Error(Errc::kProtocol, fmt::format("write block {}: opened with capacity {} instead of {}", writer->options_.id,
-                                                 reply.block_size(), header.block_size()))
+    co_return Error(Errc::kProtocol, fmt::format("write block {}: opened with capacity {} instead of {}",
+                                                 writer->options_.id, reply.block_size(), header.block_size()))
         .in(ErrorDomain::kRpc);
   }
   writer->type_ = static_cast<StorageType>(reply.storage_type());

@@ -4,8 +4,8 @@
 //   LEAP_CO_TRY_VOID(co_await writer->write(bytes));
 //   LEAP_CO_TRY_VOID(co_await writer->complete(bytes.size()));        // durable and readable from here on
 //
-// What is not completed is not readable. Dropping the object without complete() or cancel() leaves the session to the worker,
-// which keeps what was written for a grace time. After a failed write only cancel() makes sense.
+// What is not completed is not readable. Dropping the object without complete() or cancel() leaves the session to the
+// worker, which keeps what was written for a grace time. After a failed write only cancel() makes sense.
 //
 // Threading: the connection's poller, one call at a time; the connection outlives it.
 #pragma once
@@ -39,10 +39,12 @@ struct RemoteWriteOptions {
 
 class RemoteWriter {
  public:
-  /// Errors: kInvalidArgument here or from the worker, kNoSpace, kProtocol (the worker changed the capacity), see call().
+  /// Errors: kInvalidArgument here or from the worker, kNoSpace, kProtocol (the worker changed the capacity), see
+  /// call().
   static Task<Result<std::unique_ptr<RemoteWriter>>> open(WorkerConnection& connection, RemoteWriteOptions options);
 
-  /// Cancel without a session (protocol 2.2.4): deletes a finalized block, drops an unfinished one; an unknown one succeeds.
+  /// Cancel without a session (protocol 2.2.4): deletes a finalized block, drops an unfinished one; an unknown one
+  /// succeeds.
   static Task<Result<>> cancel_block(WorkerConnection& connection, BlockId id);
 
   /// Appends at position(), in frames of chunk_size.

@@ -28,7 +28,8 @@ Task<Result<>> write_all(RemoteWriter& writer, std::span<std::byte> buffer, cons
 
 }  // namespace
 
-Task<Result<std::uint64_t>> put_block(WorkerConnection& connection, RemoteWriteOptions options, const BlockSource& source) {
+Task<Result<std::uint64_t>> put_block(WorkerConnection& connection, RemoteWriteOptions options,
+                                      const BlockSource& source) {
   LEAP_CO_TRY(auto writer, co_await RemoteWriter::open(connection, std::move(options)));
   std::vector<std::byte> buffer(writer->chunk_size());
   Result<> done = co_await write_all(*writer, buffer, source);

@@ -2,8 +2,8 @@
 //
 //   const auto length = poller->run([&](NvmePoller&) { return put_block(*connection, {.id = id, .capacity = cap}, source); });
 //
-// Threading: the connection's poller. Sources and sinks are plain functions: one that blocks (standard input) blocks that
-// poller, so give a tool's connection a poller of its own.
+// Threading: the connection's poller. Sources and sinks are plain functions: one that blocks (standard input) blocks
+// that poller, so give a tool's connection a poller of its own.
 #pragma once
 
 #include <cstddef>
@@ -23,7 +23,8 @@ using BlockSink = std::function<Result<>(std::span<const std::byte> bytes)>;
 
 /// Writes everything the source has and commits it. Returns the length. On failure the block is cancelled: it does not
 /// exist, or still has its committed content.
-Task<Result<std::uint64_t>> put_block(WorkerConnection& connection, RemoteWriteOptions options, const BlockSource& source);
+Task<Result<std::uint64_t>> put_block(WorkerConnection& connection, RemoteWriteOptions options,
+                                      const BlockSource& source);
 
 /// Reads [options.offset, options.length) into the sink.
 Task<Result<>> get_block(WorkerConnection& connection, RemoteReadOptions options, const BlockSink& sink);

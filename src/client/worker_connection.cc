@@ -38,7 +38,9 @@ Task<Result<std::size_t>> WorkerConnection::call(Call call) {
     return fmt::format("worker {}: {} {}", self.address_, rpc::to_string(request.code), rpc::to_string(request.status));
   };
   if (busy_ || stream_->closed()) {
-    co_return Error(Errc::kClosed, "connection is no longer usable").in(ErrorDomain::kTransport).context(what(*this, call));
+    co_return Error(Errc::kClosed, "connection is no longer usable")
+        .in(ErrorDomain::kTransport)
+        .context(what(*this, call));
   }
   busy_ = true;
   // Not poller_.now(): the caller may have spent the turn computing.
@@ -73,7 +75,8 @@ Task<Result<std::size_t>> WorkerConnection::exchange(Call call, TimePoint deadli
   }
   const rpc::FrameHead& reply = in_.head();
   if (reply.req_id != call.req_id || reply.seq_id != call.seq_id) {
-    co_return broken(fmt::format("reply has ids {}/{}, expected {}/{}", reply.req_id, reply.seq_id, call.req_id, call.seq_id));
+    co_return broken(
+        fmt::format("reply has ids {}/{}, expected {}/{}", reply.req_id, reply.seq_id, call.req_id, call.seq_id));
   }
   if (reply.response() != rpc::ResponseStatus::kSuccess) {
     Result<> error = co_await read_error(deadline);

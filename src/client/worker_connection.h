@@ -4,11 +4,11 @@
 //   LEAP_CO_TRY(auto connection, co_await WorkerConnection::connect(poller, Net::system(), address, config));
 //   LEAP_CO_TRY(auto writer, co_await RemoteWriter::open(*connection, {.id = BlockId{7}, .capacity = 128 << 20}));
 //
-// A connection carries one session at a time (RemoteWriter or RemoteReader); after its end, and also after an error reply, it
-// can carry the next one. After a lost or late reply it cannot: usable() says which.
+// A connection carries one session at a time (RemoteWriter or RemoteReader); after its end, and also after an error
+// reply, it can carry the next one. After a lost or late reply it cannot: usable() says which.
 //
-// Threading: the poller it was connected on; one call at a time. Memory: one small header buffer; data goes to and from the
-// caller's memory directly.
+// Threading: the poller it was connected on; one call at a time. Memory: one small header buffer; data goes to and from
+// the caller's memory directly.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,9 @@ class WorkerConnection {
  public:
   struct Config {
     Nanos connect_timeout = std::chrono::seconds(30);
-    Nanos data_timeout = std::chrono::seconds(120);  ///< for one request and its reply; afterwards the connection is closed
-    std::string client_name;                         ///< sent with writes; empty: a random UUID
+    Nanos data_timeout =
+        std::chrono::seconds(120);  ///< for one request and its reply; afterwards the connection is closed
+    std::string client_name;        ///< sent with writes; empty: a random UUID
     rpc::Component component{.name = "client"};
     std::uint32_t max_reply_header = 1024 * 1024;  ///< bytes
   };
@@ -50,9 +51,9 @@ class WorkerConnection {
   static Task<Result<std::unique_ptr<WorkerConnection>>> connect(NvmePoller& poller, Net& net, SocketAddress address,
                                                                  Config config);
 
-  /// Sends the request, waits for its reply, returns how many bytes it brought. Errors: what the worker answered (domain
-  /// kRpc, see rpc/error_codec.h); kProtocol (wrong ids, more data than asked for), kClosed, kTimedOut, os, after which the
-  /// connection is closed.
+  /// Sends the request, waits for its reply, returns how many bytes it brought. Errors: what the worker answered
+  /// (domain kRpc, see rpc/error_codec.h); kProtocol (wrong ids, more data than asked for), kClosed, kTimedOut, os,
+  /// after which the connection is closed.
   Task<Result<std::size_t>> call(Call call);
 
   /// The next call has a chance: open, in step, the peer has not closed.

@@ -1,7 +1,7 @@
 // fetch_worker_info: what a Leap worker says about itself over its RPC port, for tools that know only that.
 //
-// RPC code 120, a one-shot request of Leap's own: Curvine's programs never send it, and its workers answer it with an error
-// ("Unsupported request type"), which comes back from here as such.
+// RPC code 120, a one-shot request of Leap's own: Curvine's programs never send it, and its workers answer it with an
+// error ("Unsupported request type"), which comes back from here as such.
 #pragma once
 
 #include <cstdint>

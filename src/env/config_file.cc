@@ -1,12 +1,12 @@
 #include "env/config_file.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <set>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <toml++/toml.h>
 #include <unistd.h>
@@ -18,8 +18,8 @@ namespace leap {
 namespace {
 
 constexpr std::size_t kMaxFileBytes = std::size_t{1} << 20;
-/// The parser makes a table for every part of a dotted key, without a limit, and destroys them recursively: a line of 100 KB
-/// could overflow the stack. No key can have more parts than the file has dots.
+/// The parser makes a table for every part of a dotted key, without a limit, and destroys them recursively: a line of
+/// 100 KB could overflow the stack. No key can have more parts than the file has dots.
 constexpr std::ptrdiff_t kMaxDots = 8192;
 constexpr std::size_t kMaxProblems = 100;
 constexpr std::size_t kMaxProblemText = 500;
@@ -59,7 +59,8 @@ struct ConfigFile::State {
 
   void problem(std::uint32_t line, std::string text) {
     text = printable(std::move(text));
-    problems.emplace_back(line, line > 0 ? fmt::format("{}:{}: {}", name, line, text) : fmt::format("{}: {}", name, text));
+    problems.emplace_back(line,
+                          line > 0 ? fmt::format("{}:{}: {}", name, line, text) : fmt::format("{}: {}", name, text));
   }
 
   void find_unused(const toml::table& table, const std::string& path) {
@@ -112,7 +113,8 @@ Result<ConfigFile> ConfigFile::parse(std::string_view text, std::string name) {
   const auto bad = [&name](const std::string& what) {
     return Error(Errc::kInvalidArgument, fmt::format("{}:{}", name, what)).in(ErrorDomain::kConfig);
   };
-  if (text.size() > kMaxFileBytes) return bad(fmt::format(" is longer than {}: not a configuration", format_bytes(kMaxFileBytes)));
+  if (text.size() > kMaxFileBytes)
+    return bad(fmt::format(" is longer than {}: not a configuration", format_bytes(kMaxFileBytes)));
   if (std::count(text.begin(), text.end(), '.') > kMaxDots) {
     return bad(fmt::format(" has more than {} dots: not a configuration", kMaxDots));
   }
@@ -139,7 +141,8 @@ Result<> ConfigFile::finish() {
   for (std::size_t i = 0; i < std::min(problems.size(), kMaxProblems); ++i) {
     all += (i == 0 ? "" : "\n") + problems[i].second;
   }
-  if (problems.size() > kMaxProblems) all += fmt::format("\n{}: and {} more", state_->name, problems.size() - kMaxProblems);
+  if (problems.size() > kMaxProblems)
+    all += fmt::format("\n{}: and {} more", state_->name, problems.size() - kMaxProblems);
   return Error(Errc::kInvalidArgument, all).in(ErrorDomain::kConfig);
 }
 
@@ -239,8 +242,9 @@ Nanos ConfigTable::duration(std::string_view key, Nanos fallback, Nanos min, Nan
     return fallback;
   }
   if (parsed.value() < min || parsed.value() > max) {
-    report(key, max == Nanos::max() ? fmt::format("{} is less than {}", *value, format_duration(min))
-                                    : fmt::format("{} is not in {}..{}", *value, format_duration(min), format_duration(max)));
+    report(key, max == Nanos::max()
+                    ? fmt::format("{} is less than {}", *value, format_duration(min))
+                    : fmt::format("{} is not in {}..{}", *value, format_duration(min), format_duration(max)));
     return fallback;
   }
   return parsed.value();

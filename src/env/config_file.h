@@ -1,7 +1,7 @@
 // ConfigFile: a TOML file read key by key, so that every key is used or reported.
 //
-// Getters take a default and a range, note the key as used, and never fail: what is wrong (type, range, syntax) is collected
-// with file, line and key, and finish() returns all of it at once, together with the keys nobody asked for.
+// Getters take a default and a range, note the key as used, and never fail: what is wrong (type, range, syntax) is
+// collected with file, line and key, and finish() returns all of it at once, together with the keys nobody asked for.
 //
 //   LEAP_TRY(ConfigFile file, ConfigFile::load(path));
 //   ConfigTable worker = file.root().table("worker");
@@ -9,7 +9,8 @@
 //   file.root().table("fuse").accept_rest();       // a section of somebody else
 //   LEAP_TRY_VOID(file.finish());
 //
-// What a file may hold is bounded (1 MiB, 8192 dots), and so is the report (the first 100 problems, control characters replaced).
+// What a file may hold is bounded (1 MiB, 8192 dots), and so is the report (the first 100 problems, control characters
+// replaced).
 //
 // Threading: none; start-up only. Sizes are Curvine's ("1.5GB" is 1024-based), durations too (a bare number is ms).
 #pragma once

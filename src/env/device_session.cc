@@ -25,14 +25,14 @@ Result<BlockDevice*> only_device(const NvmeEnv& env) {
     }
   }
   if (target.address.nsid && !there && !known.empty()) {
-    return Error(Errc::kNotFound,
-                 fmt::format("{} has no namespace {}; it has: {}", where, target.address.nsid->value(), fmt::join(known, ", ")));
+    return Error(Errc::kNotFound, fmt::format("{} has no namespace {}; it has: {}", where, target.address.nsid->value(),
+                                              fmt::join(known, ", ")));
   }
   // It is there, but could not be made a device; or a discovery controller.
   if (devices.empty() && target.error) return *target.error;
   if (known.empty()) return Error(Errc::kNotFound, fmt::format("{} has no namespaces", where));
-  return Error(Errc::kInvalidArgument,
-               fmt::format("{} has {} namespaces, say which (--nsid): {}", where, known.size(), fmt::join(known, ", ")));
+  return Error(Errc::kInvalidArgument, fmt::format("{} has {} namespaces, say which (--nsid): {}", where, known.size(),
+                                                   fmt::join(known, ", ")));
 }
 
 /// What the environment would complain of in the words of a configuration file that the user does not have.
@@ -42,10 +42,12 @@ Result<> check_options(const DeviceSession::Options& options, DeviceKind kind) {
   const auto allowed = allowed_cores();
   for (const unsigned core : cores) {
     if (std::find(allowed.begin(), allowed.end(), core) != allowed.end()) continue;
-    return bad(fmt::format("core {} does not exist or is not allowed here (allowed: {})", core, fmt::join(allowed, ", ")));
+    return bad(
+        fmt::format("core {} does not exist or is not allowed here (allowed: {})", core, fmt::join(allowed, ", ")));
   }
   if (kind != DeviceKind::kNvme && options.nsid) return bad("a namespace (--nsid) is for NVMe devices only");
-  if (kind != DeviceKind::kNvme && (options.header_digest || options.data_digest)) return bad("digests are for NVMe devices only");
+  if (kind != DeviceKind::kNvme && (options.header_digest || options.data_digest))
+    return bad("digests are for NVMe devices only");
   return {};
 }
 
@@ -83,7 +85,8 @@ Result<std::unique_ptr<DeviceSession>> DeviceSession::open(const std::string& de
   LEAP_TRY(session->env_, NvmeEnv::start(std::move(config)));
   if (kind == DeviceKind::kNvme) {
     const TargetStatus target = session->env_->targets().front();
-    if (!target.up) return target.error.value_or(Error(Errc::kUnreachable, fmt::format("{} is down", target.address.endpoint())));
+    if (!target.up)
+      return target.error.value_or(Error(Errc::kUnreachable, fmt::format("{} is down", target.address.endpoint())));
     if (!options.any_namespace) {
       LEAP_TRY(session->device_, only_device(*session->env_));
     }

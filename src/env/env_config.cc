@@ -40,28 +40,32 @@ void check_number(Problems& problems, const char* key, std::uint64_t value, std:
 
 void check_duration(Problems& problems, const char* key, Nanos value, Nanos min, Nanos max) {
   if (value >= min && value <= max) return;
-  problems.push_back({key, fmt::format("{} is not in {}..{}", format_duration(value), format_duration(min), format_duration(max))});
+  problems.push_back(
+      {key, fmt::format("{} is not in {}..{}", format_duration(value), format_duration(min), format_duration(max))});
 }
 
 void check_keep_alive(Problems& problems, Nanos keep_alive, Nanos poll_interval) {
   if (keep_alive >= 3 * poll_interval) return;
-  problems.push_back({"keep_alive_timeout", fmt::format("{} is less than three poll intervals ({})", format_duration(keep_alive),
-                                                        format_duration(3 * poll_interval))});
+  problems.push_back(
+      {"keep_alive_timeout", fmt::format("{} is less than three poll intervals ({})", format_duration(keep_alive),
+                                         format_duration(3 * poll_interval))});
 }
 
 Problems address_problems(const nvme::TransportAddress& address) {
   Problems problems;
   if (address.trtype != nvme::Trtype::kTcp) {
-    problems.push_back({"trtype", fmt::format("{} is not available, only tcp is (write trtype = \"tcp\")", to_string(address.trtype))});
+    problems.push_back({"trtype", fmt::format("{} is not available, only tcp is (write trtype = \"tcp\")",
+                                              to_string(address.trtype))});
   }
   if (address.traddr.empty()) {
     problems.push_back({"traddr", "is required"});
   } else if (address.trtype == nvme::Trtype::kTcp) {
     const bool family = address.adrfam != nvme::Adrfam::kNone;
-    const auto valid = nvme::TransportAddress::parse(
-        fmt::format("trtype:TCP {}{} traddr:{}", family ? "adrfam:" : "", family ? to_string(address.adrfam) : "", address.traddr));
-    if (!valid.ok()) problems.push_back({"traddr", fmt::format("'{}' is not an {}address or a host name", address.traddr,
-                                                               family ? fmt::format("{} ", to_string(address.adrfam)) : "IP ")});
+    const auto valid = nvme::TransportAddress::parse(fmt::format(
+        "trtype:TCP {}{} traddr:{}", family ? "adrfam:" : "", family ? to_string(address.adrfam) : "", address.traddr));
+    if (!valid.ok())
+      problems.push_back({"traddr", fmt::format("'{}' is not an {}address or a host name", address.traddr,
+                                                family ? fmt::format("{} ", to_string(address.adrfam)) : "IP ")});
   }
   if (address.trsvcid == 0) problems.push_back({"trsvcid", "0 is not in 1..65535"});
   if (address.subnqn.empty()) {
@@ -70,7 +74,8 @@ Problems address_problems(const nvme::TransportAddress& address) {
     problems.push_back({"subnqn", valid.error().message()});
   }
   if (!address.hostnqn.empty()) {
-    if (const auto valid = nvme::validate_nqn(address.hostnqn); !valid.ok()) problems.push_back({"hostnqn", valid.error().message()});
+    if (const auto valid = nvme::validate_nqn(address.hostnqn); !valid.ok())
+      problems.push_back({"hostnqn", valid.error().message()});
   }
   return problems;
 }
@@ -87,7 +92,8 @@ Problems target_problems(const NvmeTargetConfig& target, Nanos poll_interval) {
 }
 
 bool same_target(const NvmeTargetConfig& a, const NvmeTargetConfig& b) {
-  return a.address.traddr == b.address.traddr && a.address.trsvcid == b.address.trsvcid && a.address.subnqn == b.address.subnqn;
+  return a.address.traddr == b.address.traddr && a.address.trsvcid == b.address.trsvcid &&
+         a.address.subnqn == b.address.subnqn;
 }
 
 void check_targets(Problems& problems, const std::vector<NvmeTargetConfig>& targets) {
@@ -96,8 +102,9 @@ void check_targets(Problems& problems, const std::vector<NvmeTargetConfig>& targ
     const auto same = [&](const NvmeTargetConfig& other) { return same_target(other, targets[i]); };
     const auto end = targets.begin() + static_cast<std::ptrdiff_t>(i);
     if (std::find_if(targets.begin(), end, same) == end) continue;
-    problems.push_back({fmt::format("targets[{}]", i), fmt::format("{} at {} is listed twice", targets[i].address.subnqn,
-                                                                   targets[i].address.endpoint())});
+    problems.push_back(
+        {fmt::format("targets[{}]", i),
+         fmt::format("{} at {} is listed twice", targets[i].address.subnqn, targets[i].address.endpoint())});
   }
 }
 
@@ -105,17 +112,19 @@ void check_targets(Problems& problems, const std::vector<NvmeTargetConfig>& targ
 Problems env_problems(const NvmeEnvConfig& config) {
   Problems problems;
   std::size_t pollers = 1;
-  if (const auto mask = config.cores(); mask.ok()) pollers = mask->size();
-  else problems.push_back({"reactor_mask", mask.error().message()});
+  if (const auto mask = config.cores(); mask.ok())
+    pollers = mask->size();
+  else
+    problems.push_back({"reactor_mask", mask.error().message()});
   if (config.hugepage / pollers < kLeastHugepage) {
-    problems.push_back({"hugepage", fmt::format("{} is less than {} for each of {} pollers", format_bytes(config.hugepage),
-                                                format_bytes(kLeastHugepage), pollers)});
+    problems.push_back({"hugepage", fmt::format("{} is less than {} for each of {} pollers",
+                                                format_bytes(config.hugepage), format_bytes(kLeastHugepage), pollers)});
   }
   check_number(problems, "io_queue_depth", config.io_queue_depth, kLeastDepth, kMostDepth);
   check_number(problems, "io_queue_requests", config.io_queue_requests, kLeastDepth, kMostRequests);
   if (config.io_queue_requests < config.io_queue_depth) {
-    problems.push_back({"io_queue_requests",
-                        fmt::format("{} is less than io_queue_depth ({})", config.io_queue_requests, config.io_queue_depth)});
+    problems.push_back({"io_queue_requests", fmt::format("{} is less than io_queue_depth ({})",
+                                                         config.io_queue_requests, config.io_queue_depth)});
   }
   check_duration(problems, "io_timeout", config.io_timeout, kMs, kLongest);
   check_number(problems, "io_retry_count", config.io_retry_count, 0, kMostRetries);
@@ -125,7 +134,8 @@ Problems env_problems(const NvmeEnvConfig& config) {
   check_duration(problems, "spin_max", config.spin_max, Nanos{0}, kLongestSpin);
   if (!std::has_single_bit(config.dma_buffer_size) || config.dma_buffer_size < DmaPool::kPageSize ||
       config.dma_buffer_size > DmaPool::kMaxBuffer) {
-    problems.push_back({"dma_buffer_size", fmt::format("{} is not a power of two from 4 KiB to 1 MiB", format_bytes(config.dma_buffer_size))});
+    problems.push_back({"dma_buffer_size", fmt::format("{} is not a power of two from 4 KiB to 1 MiB",
+                                                       format_bytes(config.dma_buffer_size))});
   }
   // Like in Curvine, what only matters to a connection is not checked while there is none to be made.
   if (!config.enabled) return problems;
@@ -134,7 +144,8 @@ Problems env_problems(const NvmeEnvConfig& config) {
   return problems;
 }
 
-/// Curvine's canonical spelling of sizes and durations ends in _str; the short one is an alias. Both at once is a mistake.
+/// Curvine's canonical spelling of sizes and durations ends in _str; the short one is an alias. Both at once is a
+/// mistake.
 std::string spelling(ConfigTable& table, const std::string& canonical, const std::string& alias) {
   if (!table.has(canonical)) return alias;
   if (table.has(alias)) {
@@ -153,7 +164,8 @@ std::string as_written(const ConfigTable& table, const std::string& key) {
 }
 
 std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(text.begin(), text.end(), text.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   return text;
 }
 
@@ -182,7 +194,8 @@ NvmeTargetConfig read_target(ConfigTable table, const NvmeEnvConfig& env) {
   target.header_digest = table.boolean("hdgst", false);
   target.data_digest = table.boolean("ddgst", false);
   if (env.enabled) {
-    for (const auto& [key, what] : target_problems(target, env.poll_interval)) table.report(as_written(table, key), what);
+    for (const auto& [key, what] : target_problems(target, env.poll_interval))
+      table.report(as_written(table, key), what);
   }
   return target;
 }
@@ -193,7 +206,8 @@ Result<std::vector<unsigned>> NvmeEnvConfig::cores() const { return parse_core_m
 
 Result<> NvmeEnvConfig::validate() const {
   const auto error = [](const Problem& problem, const std::string& where) {
-    return Error(Errc::kInvalidArgument, fmt::format("worker.spdk_disk.{}{}: {}", where, problem.key, problem.what)).in(ErrorDomain::kConfig);
+    return Error(Errc::kInvalidArgument, fmt::format("worker.spdk_disk.{}{}: {}", where, problem.key, problem.what))
+        .in(ErrorDomain::kConfig);
   };
   if (const Problems problems = env_problems(*this); !problems.empty()) return error(problems.front(), "");
   if (!enabled) return {};
@@ -212,7 +226,8 @@ NvmeEnvConfig NvmeEnvConfig::read(ConfigTable table) {
   config.reactor_mask = table.string("reactor_mask", config.reactor_mask);
   const std::string iova = table.string("iova_mode");
   if (config.enabled && !iova.empty() && iova != "va") {
-    table.report("iova_mode", fmt::format("'{}' is not available: buffers are always addressed virtually (\"va\" or \"\")", iova));
+    table.report("iova_mode",
+                 fmt::format("'{}' is not available: buffers are always addressed virtually (\"va\" or \"\")", iova));
   }
   const auto number = [&table](const char* key, std::uint32_t fallback, std::uint32_t min, std::uint32_t max) {
     return static_cast<std::uint32_t>(table.integer(key, fallback, min, max));
@@ -237,8 +252,10 @@ NvmeEnvConfig NvmeEnvConfig::read(ConfigTable table) {
     // A target that is listed twice is reported on its own line.
     std::size_t index = 0;
     while (index < targets.size() && key != fmt::format("targets[{}]", index)) ++index;
-    if (index < targets.size()) targets[index].report("", what);
-    else table.report(as_written(table, key), what);
+    if (index < targets.size())
+      targets[index].report("", what);
+    else
+      table.report(as_written(table, key), what);
   }
   return config;
 }

@@ -1,7 +1,7 @@
 // NvmeEnvConfig: the [worker.spdk_disk] table, checked as a whole before anything starts.
 //
-// Names, defaults and checks are Curvine's, so its operators' files work; what each key does here is in the comment beside
-// it. Keys Curvine does not have are marked "Leap".
+// Names, defaults and checks are Curvine's, so its operators' files work; what each key does here is in the comment
+// beside it. Keys Curvine does not have are marked "Leap".
 #pragma once
 
 #include <cstdint>
@@ -26,21 +26,22 @@ struct NvmeTargetConfig {
 };
 
 struct NvmeEnvConfig {
-  /// False: no controllers are connected, and what only matters to them is not checked. Pollers and buffers still exist.
+  /// False: no controllers are connected, and what only matters to them is not checked. Pollers and buffers still
+  /// exist.
   bool enabled = false;
-  std::string app_name = "curvine";           ///< prefix of thread names
-  std::uint64_t hugepage = 1ULL << 30;        ///< bytes of DMA buffers, for all pollers together
-  std::string reactor_mask = "0x1";           ///< one poller per core in it
-  std::uint32_t io_queue_depth = 128;         ///< entries of each I/O queue pair
-  std::uint32_t io_queue_requests = 512;      ///< calls a poller's mailbox holds; >= io_queue_depth
-  Nanos io_timeout = std::chrono::seconds(30);          ///< per command
-  std::uint32_t io_retry_count = 4;           ///< repetitions of a command that failed and certainly did not execute
-  Nanos keep_alive_timeout = std::chrono::seconds(10);  ///< KATO; >= 3 x poll_interval
+  std::string app_name = "curvine";             ///< prefix of thread names
+  std::uint64_t hugepage = 1ULL << 30;          ///< bytes of DMA buffers, for all pollers together
+  std::string reactor_mask = "0x1";             ///< one poller per core in it
+  std::uint32_t io_queue_depth = 128;           ///< entries of each I/O queue pair
+  std::uint32_t io_queue_requests = 512;        ///< calls a poller's mailbox holds; >= io_queue_depth
+  Nanos io_timeout = std::chrono::seconds(30);  ///< per command
+  std::uint32_t io_retry_count = 4;             ///< repetitions of a command that failed and certainly did not execute
+  Nanos keep_alive_timeout = std::chrono::seconds(10);     ///< KATO; >= 3 x poll_interval
   Nanos qpair_acquire_timeout = std::chrono::seconds(30);  ///< connecting a controller or an I/O queue pair, all steps
   Nanos poll_interval = std::chrono::milliseconds(100);    ///< how often controllers' health is looked at
-  std::uint32_t spin_iter = 1000;             ///< idle turns of a poller before it sleeps, at most
+  std::uint32_t spin_iter = 1000;                          ///< idle turns of a poller before it sleeps, at most
   Nanos spin_max = std::chrono::microseconds(50);          ///< time spent on them, at most (Leap)
-  std::uint64_t dma_buffer_size = 1ULL << 20; ///< bytes per NVMe command, at most
+  std::uint64_t dma_buffer_size = 1ULL << 20;              ///< bytes per NVMe command, at most
   std::vector<NvmeTargetConfig> targets;
 
   /// Reads the table; problems are reported through it (ConfigFile::finish).

@@ -22,7 +22,8 @@ std::string first_word(const std::filesystem::path& path) {
 
 HostIdentity host_identity_for(const std::string& nqn) {
   if (nqn.starts_with(kUuidNqn)) {
-    if (const auto inside = Uuid::parse(std::string_view(nqn).substr(kUuidNqn.size())); inside.ok() && !inside.value().is_nil()) {
+    if (const auto inside = Uuid::parse(std::string_view(nqn).substr(kUuidNqn.size()));
+        inside.ok() && !inside.value().is_nil()) {
       return {nqn, inside.value()};
     }
   }

@@ -57,8 +57,10 @@ Result<> NvmeEnv::start_pollers() {
   const std::vector<unsigned> ours = allowed_cores();
   for (const unsigned core : cores) {
     if (std::find(ours.begin(), ours.end(), core) != ours.end()) continue;
-    return Error(Errc::kInvalidArgument, fmt::format("worker.spdk_disk.reactor_mask: core {} of {} does not exist or is not allowed here (allowed: {})",
-                                                     core, config_.reactor_mask, format_core_mask(ours)))
+    return Error(Errc::kInvalidArgument,
+                 fmt::format(
+                     "worker.spdk_disk.reactor_mask: core {} of {} does not exist or is not allowed here (allowed: {})",
+                     core, config_.reactor_mask, format_core_mask(ours)))
         .in(ErrorDomain::kConfig);
   }
   LEAP_TRY(HugePageArena arena, HugePageArena::create({.size = config_.hugepage}));
@@ -95,7 +97,8 @@ ControllerConfig NvmeEnv::controller_config(const NvmeTargetConfig& target, cons
   controller.max_io_queues = std::min(most, kMostIoQueues);
   controller.connect_timeout = config_.qpair_acquire_timeout;
   controller.io_timeout = target.io_timeout > Nanos{0} ? target.io_timeout : config_.io_timeout;
-  controller.keep_alive_timeout = target.keep_alive_timeout > Nanos{0} ? target.keep_alive_timeout : config_.keep_alive_timeout;
+  controller.keep_alive_timeout =
+      target.keep_alive_timeout > Nanos{0} ? target.keep_alive_timeout : config_.keep_alive_timeout;
   return controller;
 }
 
@@ -123,18 +126,19 @@ Task<void> NvmeEnv::connect_target(NvmeEnv& env, NvmePoller& home, Target& targe
 Task<void> NvmeEnv::open_queues(NvmeEnv& env, NvmePoller& home, Target& target) {
   const ControllerInfo& info = target.controller->info();
   if (info.discovery) {
-    target.note(Error(Errc::kUnsupported, fmt::format("{} at {} is a discovery controller: it has no namespaces", info.subnqn,
-                                                      info.endpoint))
+    target.note(Error(Errc::kUnsupported, fmt::format("{} at {} is a discovery controller: it has no namespaces",
+                                                      info.subnqn, info.endpoint))
                     .in(ErrorDomain::kTransport));
     co_return;
   }
   // The first pollers get the queues, always the same ones.
   const std::size_t granted = std::min<std::size_t>(info.io_queues, env.contexts_.size());
   if (granted < env.contexts_.size()) {
-    target.note(Error(Errc::kExhausted, fmt::format("{} at {} has {} I/O queues for {} pollers: only the first {} can use it",
-                                                    info.subnqn, info.endpoint, granted, env.contexts_.size(), granted))
-                    .in(ErrorDomain::kTransport)
-                    .with_scope(ErrorScope::kController));
+    target.note(
+        Error(Errc::kExhausted, fmt::format("{} at {} has {} I/O queues for {} pollers: only the first {} can use it",
+                                            info.subnqn, info.endpoint, granted, env.contexts_.size(), granted))
+            .in(ErrorDomain::kTransport)
+            .with_scope(ErrorScope::kController));
   }
   TaskGroup opening(home);
   for (std::size_t i = 0; i < granted; ++i) opening.spawn(open_queue(env, home, target, env.contexts_[i]));
@@ -142,13 +146,17 @@ Task<void> NvmeEnv::open_queues(NvmeEnv& env, NvmePoller& home, Target& target) 
 }
 
 Task<void> NvmeEnv::open_queue(NvmeEnv& env, NvmePoller& home, Target& target, const PollerContext& context) {
-  const auto open = [&target, &context](NvmePoller& poller) { return target.controller->open_io_queue(poller, *context.pool); };
+  const auto open = [&target, &context](NvmePoller& poller) {
+    return target.controller->open_io_queue(poller, *context.pool);
+  };
   // The attempt has its own deadline; this one is for a poller that does not answer at all.
   constexpr Nanos kGrace = std::chrono::seconds(5);
   const TimePoint deadline = home.clock().now() + env.config_.qpair_acquire_timeout + kGrace;
   Result<Result<QueuePair*>> opened = co_await call_on(home, *context.poller, open, deadline);
-  if (!opened.ok()) target.note(std::move(opened).error());
-  else if (!opened->ok()) target.note(std::move(opened).value().error());
+  if (!opened.ok())
+    target.note(std::move(opened).error());
+  else if (!opened->ok())
+    target.note(std::move(opened).value().error());
 }
 
 Task<void> NvmeEnv::connect_all(NvmeEnv& env, NvmePoller& home, BlockingPool* resolver) {
@@ -168,27 +176,33 @@ void NvmeEnv::connect_targets() {
   }
   // Resolving a name blocks, for long when the name server is down: not on a poller, and not one after the other.
   std::optional<BlockingPool> resolver;
-  if (names > 0) resolver.emplace(BlockingPool::Config{.name = "leap-resolve", .threads = std::min(names, kMostResolvers)});
+  if (names > 0)
+    resolver.emplace(BlockingPool::Config{.name = "leap-resolve", .threads = std::min(names, kMostResolvers)});
   BlockingPool* const threads = resolver ? &*resolver : nullptr;
   contexts_.front().poller->run([this, threads](NvmePoller& poller) { return connect_all(*this, poller, threads); });
   for (auto& target : targets_) {
     if (target->controller != nullptr) bind_namespaces(*target);
     const auto name = fmt::format("{} at {}", target->config.address.subnqn, target->config.address.endpoint());
-    if (target->error) log_warn("target {}: {}", name, target->error->to_string());
-    else log_info("target {}: {} namespaces", name, target->devices.size());
+    if (target->error)
+      log_warn("target {}: {}", name, target->error->to_string());
+    else
+      log_info("target {}: {} namespaces", name, target->devices.size());
   }
-  contexts_.front().poller->post([](void* self) {
-    auto& env = *static_cast<NvmeEnv*>(self);
-    NvmePoller& poller = *env.contexts_.front().poller;
-    poller.spawn(watch_health(env, poller));
-  }, this);
+  contexts_.front().poller->post(
+      [](void* self) {
+        auto& env = *static_cast<NvmeEnv*>(self);
+        NvmePoller& poller = *env.contexts_.front().poller;
+        poller.spawn(watch_health(env, poller));
+      },
+      this);
 }
 
 void NvmeEnv::bind_namespaces(Target& target) {
   for (const NamespaceInfo& ns : target.controller->namespaces()) {
     if (target.config.address.nsid && *target.config.address.nsid != ns.nsid) continue;
-    auto device = NvmeBdev::create(*target.controller, ns,
-                                   {.max_io = static_cast<std::uint32_t>(config_.dma_buffer_size), .retries = config_.io_retry_count});
+    auto device = NvmeBdev::create(
+        *target.controller, ns,
+        {.max_io = static_cast<std::uint32_t>(config_.dma_buffer_size), .retries = config_.io_retry_count});
     if (!device.ok()) {
       target.note(std::move(device).error());
       continue;
@@ -275,7 +289,8 @@ Result<> NvmeEnv::stop(Nanos limit) {
   Result<> outcome;
   if (!targets_.empty()) {
     std::vector<Result<>> results(targets_.size());
-    contexts_.front().poller->run([this, limit, &results](NvmePoller& poller) { return shut_down_controllers(*this, poller, limit, results); });
+    contexts_.front().poller->run(
+        [this, limit, &results](NvmePoller& poller) { return shut_down_controllers(*this, poller, limit, results); });
     for (const Result<>& result : results) {
       if (!result.ok() && outcome.ok()) outcome = result.error();
     }

@@ -6,14 +6,14 @@
 //   ...                                                  // open channels on env->pollers()
 //   LEAP_TRY_VOID(env->stop(10s));                       // after all channels are gone
 //
-// The order of starting: configuration validated; arena mapped; pollers pinned and running; then for all targets at once the
-// name resolved (as long as the resolver takes), the controller connected and every poller's I/O queue pair opened, each within
-// qpair_acquire_timeout; namespaces bound as block devices by UUID. A target that cannot be reached is reported and left
-// out: it fails nothing and shifts nothing, because nothing is bound by position. The order of stopping is the reverse, and
-// has a deadline.
+// The order of starting: configuration validated; arena mapped; pollers pinned and running; then for all targets at
+// once the name resolved (as long as the resolver takes), the controller connected and every poller's I/O queue pair
+// opened, each within qpair_acquire_timeout; namespaces bound as block devices by UUID. A target that cannot be reached
+// is reported and left out: it fails nothing and shifts nothing, because nothing is bound by position. The order of
+// stopping is the reverse, and has a deadline.
 //
-// One per process: a second start() is refused while one is alive. Threading: start and stop block and belong to the control
-// thread; the getters are for any thread while the environment is up.
+// One per process: a second start() is refused while one is alive. Threading: start and stop block and belong to the
+// control thread; the getters are for any thread while the environment is up.
 #pragma once
 
 #include <memory>
@@ -41,15 +41,16 @@ struct TargetStatus {
 
 class NvmeEnv {
  public:
-  /// Errors: kInvalidArgument (configuration, a core that is not ours), kBusy (an environment is up), kExhausted (memory).
-  /// Unreachable targets are no error: see targets().
+  /// Errors: kInvalidArgument (configuration, a core that is not ours), kBusy (an environment is up), kExhausted
+  /// (memory). Unreachable targets are no error: see targets().
   static Result<std::unique_ptr<NvmeEnv>> start(NvmeEnvConfig config, Net& net = Net::system());
   ~NvmeEnv();
   NvmeEnv(const NvmeEnv&) = delete;
   NvmeEnv& operator=(const NvmeEnv&) = delete;
 
-  /// Disconnects every controller in order, stops the pollers, gives the memory back. Channels must be gone. Always leaves
-  /// everything stopped; kTimedOut says that a controller did not answer within `limit`. Idempotent, safe at any stage.
+  /// Disconnects every controller in order, stops the pollers, gives the memory back. Channels must be gone. Always
+  /// leaves everything stopped; kTimedOut says that a controller did not answer within `limit`. Idempotent, safe at any
+  /// stage.
   Result<> stop(Nanos limit);
 
   [[nodiscard]] const NvmeEnvConfig& config() const { return config_; }

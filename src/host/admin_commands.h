@@ -3,8 +3,8 @@
 //   LEAP_CO_TRY(const std::uint64_t cap, co_await property_get(admin, nvme::PropertyOffset::kCap));
 //   LEAP_CO_TRY(const DmaBuf page, co_await read_data(admin, pool, nvme::make_identify_controller(), 4096));
 //
-// Threading: the queue pair's poller. Buffers come from `pool`, which is waited for when it is full. References must outlive the
-// task. Source: NVMe Base 2.0, 5 and 6.
+// Threading: the queue pair's poller. Buffers come from `pool`, which is waited for when it is full. References must
+// outlive the task. Source: NVMe Base 2.0, 5 and 6.
 #pragma once
 
 #include <string>
@@ -27,8 +27,8 @@ struct FabricsConnect {
   std::string hostnqn;
 };
 
-/// Connect (6.3): the first command on a queue. Errors say which parameter was refused: kNotFound (subsystem), kPermission
-/// (host), kUnsupported (authentication wanted), kBusy, otherwise as execute().
+/// Connect (6.3): the first command on a queue. Errors say which parameter was refused: kNotFound (subsystem),
+/// kPermission (host), kUnsupported (authentication wanted), kBusy, otherwise as execute().
 Task<Result<nvme::ConnectResponse>> fabrics_connect(QueuePair& queue_pair, DmaPool& pool, FabricsConnect what);
 
 Task<Result<std::uint64_t>> property_get(QueuePair& admin, nvme::PropertyOffset offset);

@@ -26,8 +26,8 @@ namespace leap {
 class AsyncEventMonitor {
  public:
   struct Config {
-    std::string name;           ///< for messages
-    std::uint32_t requests = 1; ///< outstanding, at most AERL + 1
+    std::string name;            ///< for messages
+    std::uint32_t requests = 1;  ///< outstanding, at most AERL + 1
   };
   using Rescan = std::function<Task<void>()>;
 

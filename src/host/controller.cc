@@ -160,11 +160,12 @@ Task<Result<>> NvmeController::wait_ready(TimePoint deadline) {
   for (Nanos pause = kFirstPoll;; pause = std::min(pause * 2, kSlowestPoll)) {
     LEAP_CO_TRY(const std::uint64_t value, co_await property_get(*admin_, nvme::PropertyOffset::kCsts));
     const nvme::Csts csts{static_cast<std::uint32_t>(value)};
-    if (csts.cfs()) co_return controller_error(Errc::kIo, "the controller reports a fatal status (CSTS.CFS) when enabled");
+    if (csts.cfs())
+      co_return controller_error(Errc::kIo, "the controller reports a fatal status (CSTS.CFS) when enabled");
     if (csts.rdy()) co_return Result<>{};
     if (home_.clock().now() >= give_up) {
-      co_return controller_error(Errc::kTimedOut, fmt::format("the controller did not become ready within {} ms (CAP.TO)",
-                                                              to_ms(limit)));
+      co_return controller_error(
+          Errc::kTimedOut, fmt::format("the controller did not become ready within {} ms (CAP.TO)", to_ms(limit)));
     }
     co_await home_.sleep_for(pause);
   }
@@ -203,7 +204,8 @@ Task<Result<>> NvmeController::negotiate_queues(SocketAddress address) {
     info_.io_queue_entries = std::min(info_.io_queue_entries, std::uint32_t{identity_.maxcmd} + 1);
   }
   if (info_.io_queue_entries < 2) {
-    co_return controller_error(Errc::kProtocol, fmt::format("I/O queues of {} entries (CAP.MQES)", info_.io_queue_entries));
+    co_return controller_error(Errc::kProtocol,
+                               fmt::format("I/O queues of {} entries (CAP.MQES)", info_.io_queue_entries));
   }
   IoQueueSet::Config set;
   set.address = std::move(address);
@@ -290,8 +292,9 @@ Task<Result<QueuePair*>> NvmeController::open_io_queue(NvmePoller& poller, DmaPo
                                                           to_string(state()), why ? ": " + why->message() : ""));
   }
   if (io_queues_ == nullptr) {
-    co_return controller_error(Errc::kUnsupported, fmt::format("{} at {} is a discovery controller: it has no I/O queues",
-                                                               info_.subnqn, info_.endpoint));
+    co_return controller_error(
+        Errc::kUnsupported,
+        fmt::format("{} at {} is a discovery controller: it has no I/O queues", info_.subnqn, info_.endpoint));
   }
   Result<QueuePair*> opened = co_await io_queues_->open(poller, pool);
   co_return std::move(opened);

@@ -1,5 +1,5 @@
-// NvmeController: the host's side of one association with an NVMe-oF controller: its admin queue and everything that lives
-// on it, and the I/O queue pairs, one per poller.
+// NvmeController: the host's side of one association with an NVMe-oF controller: its admin queue and everything that
+// lives on it, and the I/O queue pairs, one per poller.
 //
 //   auto connected = co_await NvmeController::connect(home, home_pool, Net::system(), config);
 //   if (!connected.ok()) co_return std::move(connected).error();
@@ -9,14 +9,14 @@
 //   ...
 //   Result<> ended = co_await controller->shutdown(5s);                       // on home's thread
 //
-// connect() makes the admin queue pair (TCP, ICReq, Fabrics Connect), enables the controller, identifies it, agrees on the
-// number of queues, arms asynchronous events and keep-alive, and reads the active namespaces, all within
-// connect_timeout. When the admin queue fails, the association is over: every I/O queue pair fails too and state() is kFailed
-// (controller_state.h; that is where reconnecting will begin).
+// connect() makes the admin queue pair (TCP, ICReq, Fabrics Connect), enables the controller, identifies it, agrees on
+// the number of queues, arms asynchronous events and keep-alive, and reads the active namespaces, all within
+// connect_timeout. When the admin queue fails, the association is over: every I/O queue pair fails too and state() is
+// kFailed (controller_state.h; that is where reconnecting will begin).
 //
-// Threading: connect() and shutdown() on home's thread; open_io_queue() on the thread of the poller it is for; the const
-// getters on any thread. Lifetime: the pollers and pools outlive the controller. Destroy it on home after shutdown() has
-// returned, or when all its pollers have stopped. Queue pairs it handed out live until then.
+// Threading: connect() and shutdown() on home's thread; open_io_queue() on the thread of the poller it is for; the
+// const getters on any thread. Lifetime: the pollers and pools outlive the controller. Destroy it on home after
+// shutdown() has returned, or when all its pollers have stopped. Queue pairs it handed out live until then.
 //
 // Source: NVMe Base 2.0, 3.5 (initialisation), 3.6 (shutdown), 5.2, 5.17, 5.18, 5.27, 6; NVMe TCP Transport 1.0.
 #pragma once
@@ -52,38 +52,38 @@ struct ControllerInfo {
   std::string firmware;
   nvme::Cntlid cntlid;
   nvme::Version version;
-  bool discovery = false;               ///< a discovery controller: no I/O queues, no namespaces
-  std::uint32_t max_transfer = 0;       ///< bytes
-  std::uint32_t io_queues = 0;          ///< granted
-  std::uint32_t io_queue_entries = 0;   ///< per queue, after CAP.MQES and MAXCMD
-  std::uint32_t in_capsule_bytes = 0;   ///< of data in an I/O command capsule
-  std::uint32_t keep_alive_ms = 0;      ///< 0: none
-  std::uint32_t shutdown_ms = 0;        ///< RTD3E, how long an orderly shutdown may take; 0: not said
-  bool disconnect_supported = false;    ///< OFCS: I/O queues may be deleted by Disconnect
+  bool discovery = false;              ///< a discovery controller: no I/O queues, no namespaces
+  std::uint32_t max_transfer = 0;      ///< bytes
+  std::uint32_t io_queues = 0;         ///< granted
+  std::uint32_t io_queue_entries = 0;  ///< per queue, after CAP.MQES and MAXCMD
+  std::uint32_t in_capsule_bytes = 0;  ///< of data in an I/O command capsule
+  std::uint32_t keep_alive_ms = 0;     ///< 0: none
+  std::uint32_t shutdown_ms = 0;       ///< RTD3E, how long an orderly shutdown may take; 0: not said
+  bool disconnect_supported = false;   ///< OFCS: I/O queues may be deleted by Disconnect
 };
 
 class NvmeController final : private QueuePair::Observer {
  public:
   /// Any thread may read.
   struct Probe {
-    Counter keep_alives;        ///< answered
-    Counter async_events;       ///< received
-    Counter namespace_scans;    ///< after connect()
+    Counter keep_alives;           ///< answered
+    Counter async_events;          ///< received
+    Counter namespace_scans;       ///< after connect()
     SharedCounter queue_failures;  ///< I/O queue pairs lost
-    Gauge io_queues;            ///< live
+    Gauge io_queues;               ///< live
     Gauge namespaces;
   };
   /// Called on home after the list of namespaces was read again because the controller said it changed.
   using NamespacesChanged = std::function<void(NvmeController&)>;
 
-  /// Errors: kInvalidArgument (config), kUnreachable/os (nobody listens), kTimedOut, kProtocol (not NVMe/TCP, or broken),
-  /// kPermission (host not allowed), kNotFound (no such subsystem), kUnsupported, nvme.
+  /// Errors: kInvalidArgument (config), kUnreachable/os (nobody listens), kTimedOut, kProtocol (not NVMe/TCP, or
+  /// broken), kPermission (host not allowed), kNotFound (no such subsystem), kUnsupported, nvme.
   static Task<Result<std::unique_ptr<NvmeController>>> connect(NvmePoller& home, DmaPool& pool, Net& net,
                                                                ControllerConfig config);
   ~NvmeController() override;
 
-  /// The I/O queue pair of `poller`, made when first asked for, and again after it failed. `pool` supplies one page while
-  /// connecting. Errors: as connect(); kExhausted (the controller granted fewer queues), kClosed (not live).
+  /// The I/O queue pair of `poller`, made when first asked for, and again after it failed. `pool` supplies one page
+  /// while connecting. Errors: as connect(); kExhausted (the controller granted fewer queues), kClosed (not live).
   Task<Result<QueuePair*>> open_io_queue(NvmePoller& poller, DmaPool& pool);
 
   /// Orderly end within `limit`: refuses new queues and commands, waits for the accepted ones, deletes the I/O queues,

@@ -14,8 +14,8 @@
 //   kShuttingDown draining, then disconnecting        kStopped    everything is torn down
 //   kStopped      nothing left but memory
 //
-// "-" means the event changes nothing. The row of kFailed is where reconnecting starts: kReconnecting, entered from kFailed by
-// a timer and left to kLive, is the state this table has room for.
+// "-" means the event changes nothing. The row of kFailed is where reconnecting starts: kReconnecting, entered from
+// kFailed by a timer and left to kLive, is the state this table has room for.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +31,11 @@ enum class ControllerEvent : std::uint8_t { kReady, kAdminLost, kShutdown, kStop
   using S = ControllerState;
   constexpr S kTable[5][4] = {
       // kReady          kAdminLost        kShutdown         kStopped
-      {S::kLive, S::kFailed, S::kShuttingDown, S::kStopped},                        // kConnecting
-      {S::kLive, S::kFailed, S::kShuttingDown, S::kLive},                           // kLive
-      {S::kFailed, S::kFailed, S::kShuttingDown, S::kFailed},                       // kFailed
-      {S::kShuttingDown, S::kShuttingDown, S::kShuttingDown, S::kStopped},          // kShuttingDown
-      {S::kStopped, S::kStopped, S::kStopped, S::kStopped},                         // kStopped
+      {S::kLive, S::kFailed, S::kShuttingDown, S::kStopped},                // kConnecting
+      {S::kLive, S::kFailed, S::kShuttingDown, S::kLive},                   // kLive
+      {S::kFailed, S::kFailed, S::kShuttingDown, S::kFailed},               // kFailed
+      {S::kShuttingDown, S::kShuttingDown, S::kShuttingDown, S::kStopped},  // kShuttingDown
+      {S::kStopped, S::kStopped, S::kStopped, S::kStopped},                 // kStopped
   };
   return kTable[static_cast<std::uint8_t>(state)][static_cast<std::uint8_t>(event)];
 }

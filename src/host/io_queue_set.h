@@ -1,12 +1,13 @@
-// IoQueueSet: the I/O queue pairs of one controller: at most one live one per poller, made on that poller when first asked
-// for, and made again when asked for after it failed.
+// IoQueueSet: the I/O queue pairs of one controller: at most one live one per poller, made on that poller when first
+// asked for, and made again when asked for after it failed.
 //
-// A failed queue pair stays in memory until the set goes (callers hold pointers to it), but costs nothing else; its queue id
-// is used again only when all others have had their turn, so that the controller has time to notice the broken connection.
+// A failed queue pair stays in memory until the set goes (callers hold pointers to it), but costs nothing else; its
+// queue id is used again only when all others have had their turn, so that the controller has time to notice the broken
+// connection.
 //
 // Threading: open() on the poller it is for; fail_all(), close_all() on any one poller at a time; each queue pair is
-// touched on its own poller only, and calls cross pollers by message (remote_call.h). The mutex guards queue ids and the
-// list of pollers, never I/O. Destroy it when no call is in flight.
+// touched on its own poller only, and calls cross pollers by message (remote_call.h). The mutex guards queue ids and
+// the list of pollers, never I/O. Destroy it when no call is in flight.
 #pragma once
 
 #include <memory>
@@ -28,7 +29,7 @@ class IoQueueSet {
     FabricsConnect connect;              ///< likewise
     std::uint32_t queues = 1;            ///< granted by the controller: ids 1 .. queues
     Nanos connect_timeout = std::chrono::seconds(10);
-    bool disconnect = false;             ///< delete queues by Disconnect before closing them
+    bool disconnect = false;  ///< delete queues by Disconnect before closing them
   };
   /// Failed queue pairs kept per poller, at most: past it the controller is beyond use.
   static constexpr std::size_t kMaxFailedPerPoller = 64;
@@ -39,7 +40,8 @@ class IoQueueSet {
   Task<Result<QueuePair*>> open(NvmePoller& poller, DmaPool& pool);
   /// Fails every queue pair; later open() calls are refused with `cause`.
   Task<void> fail_all(NvmePoller& here, Error cause, TimePoint deadline);
-  /// Drains, deletes and closes every queue pair; later open() calls are refused. An error says which did not end in order.
+  /// Drains, deletes and closes every queue pair; later open() calls are refused. An error says which did not end in
+  /// order.
   Task<Result<>> close_all(NvmePoller& here, TimePoint deadline);
 
   [[nodiscard]] std::vector<std::pair<std::string, const QueuePair::Probe*>> probes() const;
@@ -66,10 +68,10 @@ class IoQueueSet {
   SharedCounter& failures_;
   Gauge& live_;
   mutable std::mutex mutex_;
-  std::optional<Error> refused_;                      // guarded; set: no new queue pairs
-  std::vector<std::unique_ptr<PerPoller>> entries_;   // guarded; entries themselves belong to their pollers
-  std::vector<bool> qid_taken_;                       // guarded; [0] is queue 1
-  std::size_t next_qid_ = 0;                          // guarded
+  std::optional<Error> refused_;                     // guarded; set: no new queue pairs
+  std::vector<std::unique_ptr<PerPoller>> entries_;  // guarded; entries themselves belong to their pollers
+  std::vector<bool> qid_taken_;                      // guarded; [0] is queue 1
+  std::size_t next_qid_ = 0;                         // guarded
   std::vector<std::pair<std::string, const QueuePair::Probe*>> probes_;  // guarded
 };
 

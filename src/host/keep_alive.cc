@@ -6,7 +6,10 @@
 namespace leap {
 
 KeepAlive::KeepAlive(QueuePair& admin, Nanos timeout, Counter& answered)
-    : admin_(admin), interval_(timeout / 2), answered_(answered), timer_(admin.poller().timers(), &KeepAlive::tick, this) {
+    : admin_(admin),
+      interval_(timeout / 2),
+      answered_(answered),
+      timer_(admin.poller().timers(), &KeepAlive::tick, this) {
   timer_.arm(admin.poller().clock().now() + interval_);
 }
 

@@ -1,7 +1,8 @@
-// KeepAlive: tells the controller twice per timeout that the host lives (NVMe Base 2.0, 3.9, 5.18). One command at a time.
+// KeepAlive: tells the controller twice per timeout that the host lives (NVMe Base 2.0, 3.9, 5.18). One command at a
+// time.
 //
-// A Keep Alive that is not answered runs into the admin queue pair's command timeout, which ends the association: a dead
-// controller is noticed even without I/O. Threading: the admin queue's poller. Destroying it stops it.
+// A Keep Alive that is not answered runs into the admin queue pair's command timeout, which ends the association: a
+// dead controller is noticed even without I/O. Threading: the admin queue's poller. Destroying it stops it.
 #pragma once
 
 #include "base/metrics.h"

@@ -15,7 +15,8 @@ namespace {
 using nvme::Nsid;
 
 Error broken_list(const std::string& subnqn, Nsid id, Nsid after) {
-  return Error(Errc::kProtocol, fmt::format("{}: list of active namespaces is not ascending: {} after {}", subnqn, id, after))
+  return Error(Errc::kProtocol,
+               fmt::format("{}: list of active namespaces is not ascending: {} after {}", subnqn, id, after))
       .in(ErrorDomain::kTransport)
       .with_scope(ErrorScope::kController);
 }
@@ -54,7 +55,8 @@ Result<NamespaceInfo> make_namespace_info(Nsid nsid, const nvme::IdentifyNamespa
   if (data.size_bytes() == 0) {
     return unusable(fmt::format("LBA data size 2^{} with {} blocks", data.format().lbads, data.nsze));
   }
-  if (data.format().ms != 0) return unusable(fmt::format("its format has {} bytes of metadata per block", data.format().ms));
+  if (data.format().ms != 0)
+    return unusable(fmt::format("its format has {} bytes of metadata per block", data.format().ms));
   NamespaceInfo info;
   info.nsid = nsid;
   info.block_size = data.block_bytes();
@@ -64,7 +66,8 @@ Result<NamespaceInfo> make_namespace_info(Nsid nsid, const nvme::IdentifyNamespa
   while (const auto descriptor = cursor.next()) {
     if (descriptor->type == nvme::DescriptorType::kUuid) info.uuid = descriptor->uuid();
     if (descriptor->type == nvme::DescriptorType::kNguid) info.nguid = descriptor->uuid().bytes;
-    if (descriptor->type == nvme::DescriptorType::kCsi && descriptor->id[0] != static_cast<std::byte>(nvme::Csi::kNvm)) {
+    if (descriptor->type == nvme::DescriptorType::kCsi &&
+        descriptor->id[0] != static_cast<std::byte>(nvme::Csi::kNvm)) {
       return unusable(fmt::format("command set {:#x}, not NVM", std::to_integer<unsigned>(descriptor->id[0])));
     }
   }
@@ -89,7 +92,8 @@ Task<Result<std::vector<NamespaceInfo>>> read_namespaces(QueuePair& admin, DmaPo
     const auto identify = nvme::make_identify_namespace(nsid);
     Result<DmaBuf> page = co_await read_data(admin, pool, identify, nvme::kIdentifyBytes);
     if (!page.ok()) {
-      // An error of the controller concerns this namespace (it may have gone since the list was read); any other, the queue.
+      // An error of the controller concerns this namespace (it may have gone since the list was read); any other, the
+      // queue.
       if (page.error().domain() != ErrorDomain::kNvme) co_return std::move(page).error();
       log_warn("{}: namespace {} left out: {}", scan.subnqn, nsid, page.error().message());
       continue;

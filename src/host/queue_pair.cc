@@ -15,7 +15,10 @@ namespace leap {
 using nvme::DataDirection;
 
 QueuePair::QueuePair(NvmePoller& poller, Config config)
-    : poller_(poller), config_(std::move(config)), deadline_timer_(poller.timers(), &QueuePair::on_deadline, this), idle_(poller) {
+    : poller_(poller),
+      config_(std::move(config)),
+      deadline_timer_(poller.timers(), &QueuePair::on_deadline, this),
+      idle_(poller) {
   LEAP_CHECK(config_.depth >= 1 && config_.depth <= kMaxDepth, fmt::format("queue depth {}", config_.depth));
   const std::uint32_t slots = std::bit_ceil(config_.depth);
   index_mask_ = slots - 1;
@@ -33,7 +36,8 @@ QueuePair::~QueuePair() {
 }
 
 std::optional<Error> QueuePair::refusal(const Submission& submission) const {
-  const bool takes_commands = state_ == QueuePairState::kLive || (state_ == QueuePairState::kDraining && admit_farewell_);
+  const bool takes_commands =
+      state_ == QueuePairState::kLive || (state_ == QueuePairState::kDraining && admit_farewell_);
   if (!takes_commands) {
     const std::string why = failure_ ? ": " + failure_->message() : std::string();
     return Error(Errc::kClosed, fmt::format("{}: queue pair is {}{}", config_.name, to_string(state_), why))
@@ -91,7 +95,9 @@ void QueuePair::start(Submission& submission) {
   submission.request_ = &request;
 
   // FFFFh is not a command id (it stands for "no command" in the error log), so that generation is skipped.
-  const auto cid_of = [&] { return static_cast<std::uint16_t>(request.index | request.generation * (index_mask_ + 1)); };
+  const auto cid_of = [&] {
+    return static_cast<std::uint16_t>(request.index | request.generation * (index_mask_ + 1));
+  };
   if (nvme::Cid{cid_of()} == nvme::kNoCid) request.generation = 0;
   request.command.cid = nvme::Cid{cid_of()};
 
@@ -131,12 +137,13 @@ void QueuePair::complete_corrupt(NvmeRequest& request) {
   probe_.completed.add();
   CommandResult result;
   result.data = std::move(request.data);
-  result.status = Error(Errc::kCorrupt, fmt::format("{}: {}: the data arrived damaged (data digest does not match)",
-                                                    config_.name, describe(request.command, config_.qid == nvme::kAdminQid)))
-                      .in(ErrorDomain::kTransport)
-                      .with_scope(ErrorScope::kCommand)
-                      .retryable_if(true)
-                      .maybe_executed();
+  result.status =
+      Error(Errc::kCorrupt, fmt::format("{}: {}: the data arrived damaged (data digest does not match)", config_.name,
+                                        describe(request.command, config_.qid == nvme::kAdminQid)))
+          .in(ErrorDomain::kTransport)
+          .with_scope(ErrorScope::kCommand)
+          .retryable_if(true)
+          .maybe_executed();
   finish(request, std::move(result));
 }
 
@@ -175,13 +182,13 @@ void QueuePair::on_deadline(void* self) {
     return;
   }
   queue_pair.probe_.timeouts.add();
-  queue_pair.tear_down(QueuePairEvent::kExpired,
-                       Error(Errc::kTimedOut, fmt::format("no answer within {}",
-                                                          format_duration(queue_pair.config_.command_timeout)))
-                           .in(ErrorDomain::kTransport)
-                           .with_scope(ErrorScope::kQueuePair)
-                           .retryable_if(true),
-                       &oldest);
+  queue_pair.tear_down(
+      QueuePairEvent::kExpired,
+      Error(Errc::kTimedOut, fmt::format("no answer within {}", format_duration(queue_pair.config_.command_timeout)))
+          .in(ErrorDomain::kTransport)
+          .with_scope(ErrorScope::kQueuePair)
+          .retryable_if(true),
+      &oldest);
 }
 
 void QueuePair::fail(Error cause) { tear_down(QueuePairEvent::kFault, std::move(cause), nullptr); }
@@ -250,10 +257,11 @@ void QueuePair::release_orphans() {
 
 void QueuePair::on_drain_deadline(void* self) {
   auto& queue_pair = *static_cast<QueuePair*>(self);
-  const auto message = fmt::format("{} commands did not finish before the deadline of the shutdown", queue_pair.expected());
-  queue_pair.tear_down(
-      QueuePairEvent::kExpired,
-      Error(Errc::kTimedOut, message).in(ErrorDomain::kTransport).with_scope(ErrorScope::kQueuePair), nullptr);
+  const auto message =
+      fmt::format("{} commands did not finish before the deadline of the shutdown", queue_pair.expected());
+  queue_pair.tear_down(QueuePairEvent::kExpired,
+                       Error(Errc::kTimedOut, message).in(ErrorDomain::kTransport).with_scope(ErrorScope::kQueuePair),
+                       nullptr);
 }
 
 Task<Result<>> QueuePair::drain(TimePoint deadline, std::optional<nvme::Command> farewell) {

@@ -1,4 +1,5 @@
-// QueuePair: commands in, completions out, whatever the transport. One poller owns it, everything on that poller shares it.
+// QueuePair: commands in, completions out, whatever the transport. One poller owns it, everything on that poller shares
+// it.
 //
 //   auto [status, data, dw0] = co_await qp.execute(nvme::make_read(nsid, lba, blocks), std::move(buf),
 //                                                  nvme::DataDirection::kControllerToHost);
@@ -18,8 +19,9 @@
 // * After a failure the queue pair is orphaned (kFailed) until its transport can no longer touch request memory; only then
 //   do buffers return to their pool (kClosed). The states: queue_pair_state.h.
 //
-// Threading: one poller's thread, probes excepted. No allocation, lock or system call per command here; transports batch
-// theirs. Lifetime: destroy it when closed, or on its poller (which completes what is pending), or after its poller stopped.
+// Threading: one poller's thread, probes excepted. No allocation, lock or system call per command here; transports
+// batch theirs. Lifetime: destroy it when closed, or on its poller (which completes what is pending), or after its
+// poller stopped.
 #pragma once
 
 #include <cstdint>
@@ -52,19 +54,20 @@ class QueuePair {
 
   /// Written by the poller, readable from any thread.
   struct Probe {
-    Counter submitted;        ///< commands that got a slot
-    Counter completed;        ///< answered by the controller, whatever the status
-    Counter status_errors;    ///< of these, with an error status
-    Counter failed;           ///< ended by us: timeout, broken transport, refusal
-    Counter timeouts;         ///< deadlines passed
-    Counter slot_waits;       ///< submissions that had to wait for a slot
-    Counter digest_errors;    ///< data digests that did not match
-    Counter read_bytes;       ///< data received for successful commands
-    Counter written_bytes;    ///< data sent for successful commands
-    Gauge outstanding;        ///< commands in flight
+    Counter submitted;      ///< commands that got a slot
+    Counter completed;      ///< answered by the controller, whatever the status
+    Counter status_errors;  ///< of these, with an error status
+    Counter failed;         ///< ended by us: timeout, broken transport, refusal
+    Counter timeouts;       ///< deadlines passed
+    Counter slot_waits;     ///< submissions that had to wait for a slot
+    Counter digest_errors;  ///< data digests that did not match
+    Counter read_bytes;     ///< data received for successful commands
+    Counter written_bytes;  ///< data sent for successful commands
+    Gauge outstanding;      ///< commands in flight
   };
 
-  /// Told once, from inside the event, when the queue pair leaves service by failure (not by close()). Must not destroy it.
+  /// Told once, from inside the event, when the queue pair leaves service by failure (not by close()). Must not destroy
+  /// it.
   class Observer {
    public:
     virtual ~Observer() = default;
@@ -82,11 +85,11 @@ class QueuePair {
   void submit(Submission& submission);
 
   /// Refuses new commands and waits until the accepted ones are over. Past `deadline` the queue pair is torn down:
-  /// kTimedOut. Commands without a deadline (AER) are not waited for. `farewell`, if any, is the last command to go out,
-  /// once the others are over; its status does not matter.
+  /// kTimedOut. Commands without a deadline (AER) are not waited for. `farewell`, if any, is the last command to go
+  /// out, once the others are over; its status does not matter.
   Task<Result<>> drain(TimePoint deadline, std::optional<nvme::Command> farewell = std::nullopt);
-  /// Tears it down now; what is pending completes with kCancelled. Afterwards nothing of it is left on its poller, so that
-  /// it may be destroyed on any thread. Idempotent; also ends what a failure has left behind.
+  /// Tears it down now; what is pending completes with kCancelled. Afterwards nothing of it is left on its poller, so
+  /// that it may be destroyed on any thread. Idempotent; also ends what a failure has left behind.
   void close();
   /// Tears it down because of `cause`: every pending command completes with an error of its kind. Idempotent.
   void fail(Error cause);
@@ -161,23 +164,23 @@ class QueuePair {
   Config config_;
   QueuePairState state_ = QueuePairState::kConnecting;
   std::uint32_t index_mask_;
-  std::uint32_t generations_;              // values a generation may take
+  std::uint32_t generations_;  // values a generation may take
   std::uint32_t outstanding_ = 0;
-  std::uint32_t unlimited_ = 0;            // of these, without a deadline
+  std::uint32_t unlimited_ = 0;  // of these, without a deadline
   std::unique_ptr<NvmeRequest[]> requests_;
-  std::vector<std::uint16_t> free_;        // slots, last used first
-  IntrusiveList<NvmeRequest> in_flight_;   // with a deadline, oldest first
-  IntrusiveList<Submission> waiting_;      // for a slot
+  std::vector<std::uint16_t> free_;       // slots, last used first
+  IntrusiveList<NvmeRequest> in_flight_;  // with a deadline, oldest first
+  IntrusiveList<Submission> waiting_;     // for a slot
   Timer deadline_timer_;
-  AsyncEvent idle_;                        // set while draining and nothing is left, and when failed
+  AsyncEvent idle_;  // set while draining and nothing is left, and when failed
   std::optional<Error> failure_;
-  bool admit_farewell_ = false;            // the next submission is drain()'s own
+  bool admit_farewell_ = false;  // the next submission is drain()'s own
   Observer* observer_ = nullptr;
   Probe probe_;
 };
 
-/// co_await qp.execute(...). Lives in the awaiting coroutine's frame; destroying it while it waits leaves the command to
-/// the queue pair.
+/// co_await qp.execute(...). Lives in the awaiting coroutine's frame; destroying it while it waits leaves the command
+/// to the queue pair.
 class CommandAwaiter final : private Submission {
  public:
   CommandAwaiter(QueuePair& queue_pair, const nvme::Command& cmd, DmaBuf buffer, nvme::DataDirection way)

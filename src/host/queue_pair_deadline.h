@@ -1,5 +1,5 @@
-// QueuePairDeadline: fails a queue pair unless a sequence of steps on it is over in time. For connecting and shutting down,
-// where the sum of the steps has a limit and not only each command.
+// QueuePairDeadline: fails a queue pair unless a sequence of steps on it is over in time. For connecting and shutting
+// down, where the sum of the steps has a limit and not only each command.
 //
 //   QueuePairDeadline limit(*qp, deadline, "connect");
 //   LEAP_CO_TRY_VOID(co_await step_one(*qp));            // fails with kTimedOut at the deadline, whatever hangs
@@ -14,7 +14,9 @@ namespace leap {
 class QueuePairDeadline {
  public:
   QueuePairDeadline(QueuePair& queue_pair, TimePoint deadline, std::string what)
-      : queue_pair_(queue_pair), what_(std::move(what)), timer_(queue_pair.poller().timers(), &QueuePairDeadline::expire, this) {
+      : queue_pair_(queue_pair),
+        what_(std::move(what)),
+        timer_(queue_pair.poller().timers(), &QueuePairDeadline::expire, this) {
     timer_.arm(deadline);
   }
 

@@ -37,11 +37,11 @@ enum class QueuePairEvent : std::uint8_t { kEstablished, kDrain, kExpired, kFaul
   using S = QueuePairState;
   constexpr S kTable[5][6] = {
       // kEstablished  kDrain         kExpired      kFault        kClose        kQuiesced
-      {S::kLive, S::kFailed, S::kFailed, S::kFailed, S::kFailed, S::kConnecting},          // kConnecting
-      {S::kLive, S::kDraining, S::kFailed, S::kFailed, S::kFailed, S::kLive},              // kLive
-      {S::kDraining, S::kDraining, S::kFailed, S::kFailed, S::kFailed, S::kDraining},      // kDraining
-      {S::kFailed, S::kFailed, S::kFailed, S::kFailed, S::kFailed, S::kClosed},            // kFailed
-      {S::kClosed, S::kClosed, S::kClosed, S::kClosed, S::kClosed, S::kClosed},            // kClosed
+      {S::kLive, S::kFailed, S::kFailed, S::kFailed, S::kFailed, S::kConnecting},      // kConnecting
+      {S::kLive, S::kDraining, S::kFailed, S::kFailed, S::kFailed, S::kLive},          // kLive
+      {S::kDraining, S::kDraining, S::kFailed, S::kFailed, S::kFailed, S::kDraining},  // kDraining
+      {S::kFailed, S::kFailed, S::kFailed, S::kFailed, S::kFailed, S::kClosed},        // kFailed
+      {S::kClosed, S::kClosed, S::kClosed, S::kClosed, S::kClosed, S::kClosed},        // kClosed
   };
   return kTable[static_cast<std::uint8_t>(state)][static_cast<std::uint8_t>(event)];
 }

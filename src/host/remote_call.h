@@ -2,9 +2,9 @@
 //
 //   Result<Result<>> done = co_await call_on(home, there, [&set](NvmePoller& p) { return set.close(p); }, deadline);
 //
-// The outer Result is kTimedOut when `there` has not replied by `deadline` (it is stuck, or has been stopped): the call may
-// then still run, so what `make` refers to must live as long as `there` does. Mailboxes that are full are waited for, never
-// blocked on. `make(there)` must return a Task; it must not itself be a coroutine lambda with captures.
+// The outer Result is kTimedOut when `there` has not replied by `deadline` (it is stuck, or has been stopped): the call
+// may then still run, so what `make` refers to must live as long as `there` does. Mailboxes that are full are waited
+// for, never blocked on. `make(there)` must return a Task; it must not itself be a coroutine lambda with captures.
 #pragma once
 
 #include <memory>
@@ -26,8 +26,8 @@ struct State {
   NvmePoller& here;
   NvmePoller& there;
   Make make;
-  AsyncEvent done;         // touched on `here` only
-  std::optional<T> result; // written on `there`, read on `here` after done
+  AsyncEvent done;          // touched on `here` only
+  std::optional<T> result;  // written on `there`, read on `here` after done
 };
 
 template <typename Make, typename T>

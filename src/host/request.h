@@ -8,8 +8,8 @@
 //  +------------+   on_done(), once     +-------------------------------+
 //
 // The buffer changes hands twice: into the request when the command is started, and back with the result when the
-// controller has answered. Destroying a Submission detaches it: nobody hears of the outcome any more, but the request and
-// its buffer stay with the queue pair until the transport has let go of them. Nothing here allocates.
+// controller has answered. Destroying a Submission detaches it: nobody hears of the outcome any more, but the request
+// and its buffer stay with the queue pair until the transport has let go of them. Nothing here allocates.
 //
 // Threading: all of it on the queue pair's poller. Coroutines use QueuePair::execute() instead of a Submission.
 #pragma once

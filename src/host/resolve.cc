@@ -16,8 +16,8 @@ AddressFamily family_of(nvme::Adrfam adrfam) {
 
 Result<> check_transport(const nvme::TransportAddress& address) {
   if (address.trtype == nvme::Trtype::kTcp) return {};
-  return Error(Errc::kUnsupported, fmt::format("transport {} of {}: only TCP is supported", to_string(address.trtype),
-                                               address.endpoint()))
+  return Error(Errc::kUnsupported,
+               fmt::format("transport {} of {}: only TCP is supported", to_string(address.trtype), address.endpoint()))
       .in(ErrorDomain::kConfig);
 }
 
@@ -25,7 +25,8 @@ Result<> check_transport(const nvme::TransportAddress& address) {
 
 Result<nvme::TransportAddress> resolve_address(nvme::TransportAddress address) {
   LEAP_TRY_VOID(check_transport(address));
-  LEAP_TRY(const SocketAddress found, SocketAddress::resolve(address.traddr, address.trsvcid, family_of(address.adrfam)));
+  LEAP_TRY(const SocketAddress found,
+           SocketAddress::resolve(address.traddr, address.trsvcid, family_of(address.adrfam)));
   address.traddr = found.host();
   address.adrfam = found.family() == AddressFamily::kIpv6 ? nvme::Adrfam::kIpv6 : nvme::Adrfam::kIpv4;
   return address;

@@ -1,7 +1,7 @@
 // The numbers of Curvine's RPC: codes, the two nibbles of the status byte, error kinds. Pure.
 //
-// Anything may arrive in a byte: reading never fails, what is unknown becomes kUndefined (statuses) or is kept as the number
-// it is (codes and error kinds).
+// Anything may arrive in a byte: reading never fails, what is unknown becomes kUndefined (statuses) or is kept as the
+// number it is (codes and error kinds).
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,7 @@
 // Component: who is speaking, as a peer's compatibility policy wants to know it (ComponentInfoProto).
 //
-// The release version tracks the Curvine release whose behaviour is implemented; what we add to it is build metadata, which
-// peers ignore when they compare versions.
+// The release version tracks the Curvine release whose behaviour is implemented; what we add to it is build metadata,
+// which peers ignore when they compare versions.
 #pragma once
 
 #include <cstdint>

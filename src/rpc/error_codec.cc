@@ -11,10 +11,13 @@
 namespace leap::rpc {
 namespace {
 
-/// Length of the UTF-8 character at the start of `text`, or 0 if it does not begin with a valid one (Unicode 15, table 3-7).
+/// Length of the UTF-8 character at the start of `text`, or 0 if it does not begin with a valid one (Unicode 15, table
+/// 3-7).
 std::size_t character_size(std::string_view text) {
   const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const auto in = [&](std::size_t i, unsigned low, unsigned high) { return i < text.size() && at(i) >= low && at(i) <= high; };
+  const auto in = [&](std::size_t i, unsigned low, unsigned high) {
+    return i < text.size() && at(i) >= low && at(i) <= high;
+  };
   const unsigned first = at(0);
   if (first < 0x80) return 1;
   if (first >= 0xC2 && first <= 0xDF) return in(1, 0x80, 0xBF) ? 2 : 0;
@@ -39,8 +42,10 @@ std::string clean_text(std::string_view text) {
     const std::size_t size = character_size(text);
     const bool usable = size > 0 && text[0] != '\0';
     if (out.size() + std::max<std::size_t>(size, 1) > kMaxErrorText) break;
-    if (usable) out.append(text.substr(0, size));
-    else out.push_back('?');
+    if (usable)
+      out.append(text.substr(0, size));
+    else
+      out.push_back('?');
     text.remove_prefix(std::max<std::size_t>(size, 1));
   }
   return out;
@@ -157,7 +162,8 @@ Result<RemoteError> decode_error(std::span<const std::byte> payload) {
 }
 
 Error to_error(const RemoteError& remote) {
-  return Error(errc_of(remote.kind), fmt::format("{} ({})", remote.message, to_string(remote.kind))).in(ErrorDomain::kRpc);
+  return Error(errc_of(remote.kind), fmt::format("{} ({})", remote.message, to_string(remote.kind)))
+      .in(ErrorDomain::kRpc);
 }
 
 }  // namespace leap::rpc

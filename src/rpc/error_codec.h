@@ -32,7 +32,8 @@ struct RemoteError {
 /// 29 not found, 17 no space, 28 bad argument, 1 the device or the data on it, 10000 everything else.
 [[nodiscard]] ErrorKind kind_of(const Error& error);
 
-/// Valid UTF-8 without NUL, at most kMaxErrorText bytes, without the phrases that peers would misunderstand given the error.
+/// Valid UTF-8 without NUL, at most kMaxErrorText bytes, without the phrases that peers would misunderstand given the
+/// error.
 [[nodiscard]] std::string wire_text(const Error& error);
 
 /// The payload for `error`.
@@ -40,8 +41,8 @@ struct RemoteError {
 /// The payload for exactly this kind and text; the text is made valid UTF-8 but otherwise left as it is.
 [[nodiscard]] std::string encode_error(ErrorKind kind, std::string_view text);
 
-/// Error kProtocol: shorter than 8 bytes, or a text longer than the payload. The extra field may be missing; unknown kinds
-/// become kCommon, a text that is no UTF-8 is repaired.
+/// Error kProtocol: shorter than 8 bytes, or a text longer than the payload. The extra field may be missing; unknown
+/// kinds become kCommon, a text that is no UTF-8 is repaired.
 Result<RemoteError> decode_error(std::span<const std::byte> payload);
 
 /// What a client throws up to its caller: domain kRpc, kind by meaning, text "<message> (<kind name>)".

@@ -46,8 +46,8 @@ struct FrameHead {
   friend constexpr bool operator==(const FrameHead&, const FrameHead&) = default;
 };
 
-/// Error kProtocol: a negative length, data over kMaxData, a header over the limit. The stream is unusable then: close it
-/// without a reply.
+/// Error kProtocol: a negative length, data over kMaxData, a header over the limit. The stream is unusable then: close
+/// it without a reply.
 Result<FrameHead> decode_prefix(std::span<const std::byte, kPrefixSize> bytes, const FrameLimits& limits = {});
 
 /// header_size and data_size must be within the limits of the wire (CHECK).

@@ -48,7 +48,8 @@ Task<Result<>> FrameReader::read_header(std::size_t size, TimePoint deadline) {
     // At most doubles what has really arrived: a length alone buys no memory.
     const std::size_t upto = std::min(size, std::max(kKeptHeader, 2 * have));
     if (!grow_header(upto)) {
-      co_return Error(Errc::kExhausted, fmt::format("header of {} bytes: no room among the headers being received", size))
+      co_return Error(Errc::kExhausted,
+                      fmt::format("header of {} bytes: no room among the headers being received", size))
           .in(ErrorDomain::kRpc);
     }
     const std::span<std::byte> part{header_.data() + have, upto - have};

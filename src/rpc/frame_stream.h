@@ -12,8 +12,8 @@
 //   }
 //
 // Threading: the stream's poller; one task reads, one writes. The stream outlives both objects.
-// Memory: a header buffer that grows with the bytes that have arrived, never with the bytes that were announced, and shrinks
-// again before the next frame. Frames without a large header allocate nothing after warm-up.
+// Memory: a header buffer that grows with the bytes that have arrived, never with the bytes that were announced, and
+// shrinks again before the next frame. Frames without a large header allocate nothing after warm-up.
 #pragma once
 
 #include <array>
@@ -52,8 +52,8 @@ class FrameReader {
   FrameReader& operator=(const FrameReader&) = delete;
 
   /// Reads the prefix and header of the next frame; the data of the previous one must have been consumed (CHECK).
-  /// False: the peer closed, before the frame or inside its prefix. Errors: kProtocol (see decode_prefix), kExhausted (the
-  /// header budget), kClosed inside the header, kTimedOut, os. After an error only closing is left.
+  /// False: the peer closed, before the frame or inside its prefix. Errors: kProtocol (see decode_prefix), kExhausted
+  /// (the header budget), kClosed inside the header, kTimedOut, os. After an error only closing is left.
   Task<Result<bool>> next(TimePoint deadline = TimePoint::max());
 
   // Valid until the next next().
@@ -101,11 +101,11 @@ class FrameWriter {
   /// Forgets header and data that were set.
   void clear();
 
-  /// Sends the frame, prefix, header and data in one system call if the socket takes them; sizes in `head` are filled in.
-  /// Errors: kClosed, kTimedOut, os. After an error the stream is out of step: close it.
+  /// Sends the frame, prefix, header and data in one system call if the socket takes them; sizes in `head` are filled
+  /// in. Errors: kClosed, kTimedOut, os. After an error the stream is out of step: close it.
   Task<Result<>> send(FrameHead head, TimePoint deadline = TimePoint::max());
-  /// For data that is not all in memory at once: the prefix announces `total` bytes, of which those added so far are sent.
-  /// The rest must follow through add_data() and send_more(), or the connection must be closed.
+  /// For data that is not all in memory at once: the prefix announces `total` bytes, of which those added so far are
+  /// sent. The rest must follow through add_data() and send_more(), or the connection must be closed.
   Task<Result<>> send_first(FrameHead head, std::size_t total, TimePoint deadline = TimePoint::max());
   Task<Result<>> send_more(TimePoint deadline = TimePoint::max());
   /// A send has failed, or announced data is missing: only closing is left.

@@ -9,7 +9,8 @@ namespace leap::rpc {
 Result<> parse_header(std::span<const std::byte> header, google::protobuf::MessageLite& message) {
   LEAP_CHECK(header.size() <= INT_MAX, fmt::format("header of {} bytes", header.size()));
   if (message.ParsePartialFromArray(header.data(), static_cast<int>(header.size()))) return {};
-  return Error(Errc::kProtocol, fmt::format("header of {} bytes is not a {} message", header.size(), message.GetTypeName()))
+  return Error(Errc::kProtocol,
+               fmt::format("header of {} bytes is not a {} message", header.size(), message.GetTypeName()))
       .in(ErrorDomain::kRpc);
 }
 

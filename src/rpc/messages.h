@@ -20,8 +20,8 @@
 
 namespace leap::rpc {
 
-/// Replaces `message` by what `header` says; an empty header gives all defaults. Allocates nothing for messages of plain
-/// numbers. Error kProtocol: the bytes are no protobuf message; the connection itself is still in step.
+/// Replaces `message` by what `header` says; an empty header gives all defaults. Allocates nothing for messages of
+/// plain numbers. Error kProtocol: the bytes are no protobuf message; the connection itself is still in step.
 Result<> parse_header(std::span<const std::byte> header, google::protobuf::MessageLite& message);
 
 /// Bytes of the encoded message; also what encode_header() relies on, so call it first.

@@ -13,7 +13,9 @@ constexpr bool aligned(std::uint64_t value) { return value % BdevOffsetAllocator
 
 std::string name(Extent extent) { return fmt::format("[{}, {})", extent.device_offset, extent.end()); }
 
-Error broken(std::string what) { return Error(Errc::kCorrupt, "allocator: " + std::move(what)).in(ErrorDomain::kStore); }
+Error broken(std::string what) {
+  return Error(Errc::kCorrupt, "allocator: " + std::move(what)).in(ErrorDomain::kStore);
+}
 
 }  // namespace
 
@@ -31,8 +33,8 @@ std::uint64_t BdevOffsetAllocator::usable_free() const {
 
 Error BdevOffsetAllocator::no_space(std::uint64_t bytes, const char* why) const {
   return Error(Errc::kNoSpace,
-               fmt::format("allocate {}: {}; {} free, {} of it reserved, largest free extent {}", format_bytes(bytes), why,
-                           format_bytes(usable_free()), format_bytes(reserved_), format_bytes(largest())))
+               fmt::format("allocate {}: {}; {} free, {} of it reserved, largest free extent {}", format_bytes(bytes),
+                           why, format_bytes(usable_free()), format_bytes(reserved_), format_bytes(largest())))
       .in(ErrorDomain::kStore);
 }
 
@@ -44,7 +46,8 @@ Result<> BdevOffsetAllocator::admit(const Request& request, std::uint64_t bytes)
   const std::uint64_t free = usable_free();
   const std::uint64_t promised_to_others = reserved_ - covered;
   if (bytes > free) return no_space(bytes, "the device is full");
-  if (bytes > free - std::min(free, promised_to_others)) return no_space(bytes, "the rest is reserved for open writers");
+  if (bytes > free - std::min(free, promised_to_others))
+    return no_space(bytes, "the rest is reserved for open writers");
   return {};
 }
 
@@ -214,8 +217,8 @@ Result<> BdevOffsetAllocator::reserve(std::uint64_t bytes) {
   const std::lock_guard lock(mutex_);
   const std::uint64_t free = usable_free();
   if (bytes > free - std::min(free, reserved_)) {
-    return Error(Errc::kNoSpace, fmt::format("reserve {}: {} free, {} of it reserved for open writers", format_bytes(bytes),
-                                             format_bytes(free), format_bytes(reserved_)))
+    return Error(Errc::kNoSpace, fmt::format("reserve {}: {} free, {} of it reserved for open writers",
+                                             format_bytes(bytes), format_bytes(free), format_bytes(reserved_)))
         .in(ErrorDomain::kStore);
   }
   reserved_ += bytes;
@@ -254,17 +257,19 @@ BdevOffsetAllocator::Snapshot BdevOffsetAllocator::snapshot() const {
 
 Result<> BdevOffsetAllocator::restore(const Snapshot& snapshot) {
   if (!aligned(snapshot.cursor) || snapshot.cursor < config_.begin || snapshot.cursor > config_.end) {
-    return broken(fmt::format("restore: cursor {} is not a page of [{}, {}]", snapshot.cursor, config_.begin, config_.end));
+    return broken(
+        fmt::format("restore: cursor {} is not a page of [{}, {}]", snapshot.cursor, config_.begin, config_.end));
   }
   std::uint64_t previous_end = 0;  // of the range before; ranges that touch should have been one
   for (const Extent& range : snapshot.free) {
     if (range.length == 0 || !aligned(range.device_offset) || !aligned(range.length) ||
         range.device_offset < config_.begin || range.end() < range.device_offset || range.end() >= snapshot.cursor) {
-      return broken(fmt::format("restore: free range {} does not fit before the cursor {}", name(range), snapshot.cursor));
+      return broken(
+          fmt::format("restore: free range {} does not fit before the cursor {}", name(range), snapshot.cursor));
     }
     if (previous_end != 0 && range.device_offset <= previous_end) {
-      return broken(fmt::format("restore: free range {} overlaps or touches the one that ends at {}", name(range),
-                                previous_end));
+      return broken(
+          fmt::format("restore: free range {} overlaps or touches the one that ends at {}", name(range), previous_end));
     }
     previous_end = range.end();
   }
@@ -306,7 +311,8 @@ Result<> BdevOffsetAllocator::verify() const {
   for (const auto& [offset, length] : by_offset_) {
     if (!by_size_.contains({length, offset})) return broken(name({offset, length}) + " is in one index only");
     if (length == 0 || !aligned(offset) || !aligned(length)) return broken(name({offset, length}) + " is not aligned");
-    if (offset < config_.begin || offset + length >= cursor_) return broken(name({offset, length}) + " is out of range");
+    if (offset < config_.begin || offset + length >= cursor_)
+      return broken(name({offset, length}) + " is out of range");
     if (previous_end != 0 && offset <= previous_end) return broken(name({offset, length}) + " touches its neighbour");
     previous_end = offset + length;
     sum += length;

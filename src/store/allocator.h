@@ -4,15 +4,17 @@
 //   |AAAA..AA....AAAAAAA..AAAAAAAA|...........................|
 //        ^^  ^^^^       ^^  free list         bump space
 //
-// The cursor is the end of the highest allocated extent: space behind it is taken in order; space freed before it goes to a
-// free list held in two indexes (by offset for coalescing, by size for best fit). A freed extent that touches the cursor
-// moves the cursor down, so two allocators with the same allocated bytes are in the same state. Everything is O(log n) in
-// the number of free ranges, never in the number of blocks.
+// The cursor is the end of the highest allocated extent: space behind it is taken in order; space freed before it goes
+// to a free list held in two indexes (by offset for coalescing, by size for best fit). A freed extent that touches the
+// cursor moves the cursor down, so two allocators with the same allocated bytes are in the same state. Everything is
+// O(log n) in the number of free ranges, never in the number of blocks.
 //
-// Placement: directly behind `hint` if that is free (a growing block stays in one piece), else the smallest range that fits,
-// else the bump space. allocate_many() falls back to several extents, so it succeeds whenever enough bytes are free.
+// Placement: directly behind `hint` if that is free (a growing block stays in one piece), else the smallest range that
+// fits, else the bump space. allocate_many() falls back to several extents, so it succeeds whenever enough bytes are
+// free.
 //
-// Reservations are accounting: bytes promised to open writers, not yet placed. Others' promises can't be allocated away.
+// Reservations are accounting: bytes promised to open writers, not yet placed. Others' promises can't be allocated
+// away.
 //
 // Units: bytes, all multiples of kGranularity. Threading: any thread; one mutex, held for O(log n). Never does I/O.
 //
@@ -57,8 +59,8 @@ class BdevOffsetAllocator {
     std::uint64_t reserved = 0;
     std::uint64_t free = 0;
     std::uint64_t largest_free = 0;
-    std::uint64_t free_ranges = 0;   ///< on the free list, the bump space not counted
-    double fragmentation = 0;        ///< 1 - largest_free / all free bytes; 0 when full
+    std::uint64_t free_ranges = 0;  ///< on the free list, the bump space not counted
+    double fragmentation = 0;       ///< 1 - largest_free / all free bytes; 0 when full
   };
 
   /// The whole state: what is before the cursor and not in `free` is allocated.
@@ -88,7 +90,8 @@ class BdevOffsetAllocator {
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] Snapshot snapshot() const;
 
-  /// Replaces the state by a snapshot after checking it (order, bounds, alignment, coalescing). Reservations are dropped.
+  /// Replaces the state by a snapshot after checking it (order, bounds, alignment, coalescing). Reservations are
+  /// dropped.
   Result<> restore(const Snapshot& snapshot);
   /// Replaces the state by "exactly these are allocated", given in ascending order. An overlap names both extents.
   Result<> rebuild(std::span<const Extent> allocated);
@@ -115,7 +118,7 @@ class BdevOffsetAllocator {
   const Config config_;
   mutable std::mutex mutex_;
   std::uint64_t cursor_;
-  std::uint64_t listed_ = 0;    // bytes on the free list
+  std::uint64_t listed_ = 0;  // bytes on the free list
   std::uint64_t reserved_ = 0;
   ByOffset by_offset_;
   std::set<std::pair<std::uint64_t, std::uint64_t>> by_size_;  // (length, offset)

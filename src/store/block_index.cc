@@ -26,9 +26,9 @@ void BlockEntry::set_committed(const BlockRecord& record) {
   for (const MappedExtent& extent : record.extents) bytes += extent.length;
   pages = static_cast<std::uint32_t>(bytes / kStorePage);
   // One extent from the start and one checksum run of this very generation: the entry says it all.
-  const bool compact = record.extents.empty() ||
-                       (record.extents.size() == 1 && record.extents[0].logical_offset == 0 &&
-                        record.crc_runs.size() == 1 && record.crc_runs[0].generation == record.generation);
+  const bool compact =
+      record.extents.empty() || (record.extents.size() == 1 && record.extents[0].logical_offset == 0 &&
+                                 record.crc_runs.size() == 1 && record.crc_runs[0].generation == record.generation);
   device_offset = kScattered;
   if (compact) device_offset = record.extents.empty() ? 0 : record.extents[0].device_offset;
 }
@@ -82,9 +82,12 @@ void BlockIndex::Shard::grow() {
   }
 }
 
-// Without tombstones: what was pushed past the freed slot moves back, so that every entry stays reachable from its home.
+// Without tombstones: what was pushed past the freed slot moves back, so that every entry stays reachable from its
+// home.
 void BlockIndex::Shard::erase_slot(std::size_t slot) {
-  const auto distance = [this](std::size_t from, std::size_t to) { return to >= from ? to - from : to + slots.size() - from; };
+  const auto distance = [this](std::size_t from, std::size_t to) {
+    return to >= from ? to - from : to + slots.size() - from;
+  };
   slots[slot] = BlockEntry{};
   std::size_t hole = slot;
   for (std::size_t next = after(hole); slots[next].id != 0; next = after(next)) {

@@ -1,11 +1,13 @@
-// BlockIndex: every block of a store, in memory. Compact for the millions that are at rest, with a BlockLive for those in use.
+// BlockIndex: every block of a store, in memory. Compact for the millions that are at rest, with a BlockLive for those
+// in use.
 //
 //   shard 0..255: mutex + open-addressed table of BlockEntry (56 bytes, load at most 4/5)
 //
-// An entry of a block in one piece holds its extent; for one in several pieces the extents are read from the metadata when it
-// is opened. BlockLive exists only while a block is open, being written, or being removed.
+// An entry of a block in one piece holds its extent; for one in several pieces the extents are read from the metadata
+// when it is opened. BlockLive exists only while a block is open, being written, or being removed.
 //
-// Threading: any thread. lock() holds one shard; never suspend a task or take another lock but the allocator's under it.
+// Threading: any thread. lock() holds one shard; never suspend a task or take another lock but the allocator's under
+// it.
 //
 //   auto block = index.lock(id);
 //   if (BlockEntry* entry = block.find()) ...
@@ -39,8 +41,8 @@ struct BlockEntry {
     kUncertain = 2,  ///< a commit or delete of it failed half way: what is on disk is settled by the next start
   };
 
-  std::int64_t id = 0;            ///< 0: the slot is empty
-  std::uint64_t generation = 0;   ///< 0: never committed
+  std::int64_t id = 0;           ///< 0: the slot is empty
+  std::uint64_t generation = 0;  ///< 0: never committed
   std::uint64_t length = 0;
   std::uint64_t capacity = 0;
   std::uint64_t device_offset = 0;  ///< of its only extent, which starts at logical 0; kScattered: ask the metadata
@@ -50,7 +52,8 @@ struct BlockEntry {
 
   /// Describes a committed generation.
   void set_committed(const BlockRecord& record);
-  /// The record again, without asking the metadata; nothing when it is scattered. Checksum runs: one, of this generation.
+  /// The record again, without asking the metadata; nothing when it is scattered. Checksum runs: one, of this
+  /// generation.
   [[nodiscard]] std::optional<BlockRecord> compact_record() const;
   [[nodiscard]] BlockInfo info() const;
   BlockLive& need_live() {
@@ -80,7 +83,8 @@ class BlockIndex {
 
    private:
     friend class BlockIndex;
-    Locked(Shard& shard, std::unique_lock<std::mutex> lock, BlockId id) : shard_(shard), lock_(std::move(lock)), id_(id) {}
+    Locked(Shard& shard, std::unique_lock<std::mutex> lock, BlockId id)
+        : shard_(shard), lock_(std::move(lock)), id_(id) {}
     Shard& shard_;
     std::unique_lock<std::mutex> lock_;
     const BlockId id_;

@@ -44,7 +44,8 @@ ReaderCore::~ReaderCore() {
 
 Task<Result<ReadChunk>> ReaderCore::read(std::uint64_t offset, std::size_t n) {
   if (n == 0 || n > ReadChunk::kMaxBytes || offset > kMaxBlockCapacity) {
-    co_return refuse(generation_->id(), fmt::format("{} bytes at {} (1..{} bytes at a time)", n, offset, ReadChunk::kMaxBytes));
+    co_return refuse(generation_->id(),
+                     fmt::format("{} bytes at {} (1..{} bytes at a time)", n, offset, ReadChunk::kMaxBytes));
   }
   const std::uint64_t begin = offset / kStorePage * kStorePage;
   const std::uint64_t end = page_round_up(offset + n);
@@ -56,11 +57,13 @@ Task<Result<ReadChunk>> ReaderCore::read(std::uint64_t offset, std::size_t n) {
   co_return chunk;
 }
 
-Task<Result<ReadChunk>> ReaderCore::read_many(std::uint64_t offset, std::size_t n, std::uint64_t begin, std::uint64_t end) {
+Task<Result<ReadChunk>> ReaderCore::read_many(std::uint64_t offset, std::size_t n, std::uint64_t begin,
+                                              std::uint64_t end) {
   const std::size_t piece = at_.max_buffer();
   const std::size_t pieces = (end - begin + piece - 1) / piece;
   if (pieces > ReadChunk::kMaxPieces || end - begin > at_.pool.capacity() / 2) {
-    co_return refuse(generation_->id(), fmt::format("{} bytes at once from a buffer pool of {}", n, at_.pool.capacity()));
+    co_return refuse(generation_->id(),
+                     fmt::format("{} bytes at once from a buffer pool of {}", n, at_.pool.capacity()));
   }
   ReadChunk chunk;
   // Only one task of this poller waits for buffers while it holds others, so two can't wait for each other.
@@ -69,8 +72,10 @@ Task<Result<ReadChunk>> ReaderCore::read_many(std::uint64_t offset, std::size_t 
   for (std::size_t i = 0; i < pieces && gathered; ++i) {
     const std::uint64_t size = std::min<std::uint64_t>(piece, end - begin - i * piece);
     Result<DmaBuf> buffer = co_await at_.buffer(size);
-    if (buffer) chunk.append(std::move(*buffer));
-    else gathered = std::move(buffer).error();
+    if (buffer)
+      chunk.append(std::move(*buffer));
+    else
+      gathered = std::move(buffer).error();
   }
   at_.gathering.release();
   if (!gathered) co_return std::move(gathered).error();
@@ -91,8 +96,10 @@ Task<Result<ReadChunk>> ReaderCore::read_many(std::uint64_t offset, std::size_t 
 
 Task<void> ReaderCore::fill_piece(ReaderCore& self, std::uint64_t begin, DmaBuf& slot, Result<>& outcome) {
   Result<DmaBuf> filled = co_await self.fill(begin, std::move(slot));
-  if (filled) slot = std::move(*filled);
-  else outcome = std::move(filled).error();
+  if (filled)
+    slot = std::move(*filled);
+  else
+    outcome = std::move(filled).error();
 }
 
 Task<Result<DmaBuf>> ReaderCore::fill(std::uint64_t begin, DmaBuf buffer) {
@@ -115,8 +122,10 @@ Task<Result<DmaBuf>> ReaderCore::fill_runs(std::uint64_t begin, DmaBuf buffer) {
   Result<> outcome;
   for (std::uint64_t at = 0; at < size;) {
     const PageMap::Run run = generation_->map().at(begin + at, size - at);
-    if (run.device_offset) group.spawn(read_run(*this, *run.device_offset, buffer.slice(at, run.length), outcome));
-    else std::memset(buffer.data() + at, 0, run.length);
+    if (run.device_offset)
+      group.spawn(read_run(*this, *run.device_offset, buffer.slice(at, run.length), outcome));
+    else
+      std::memset(buffer.data() + at, 0, run.length);
     at += run.length;
   }
   co_await group.wait();
@@ -128,8 +137,10 @@ Task<Result<DmaBuf>> ReaderCore::fill_runs(std::uint64_t begin, DmaBuf buffer) {
 Task<void> ReaderCore::read_run(ReaderCore& self, std::uint64_t device_offset, DmaBuf part, Result<>& outcome) {
   const std::size_t size = part.size();
   Result<DmaBuf> read = co_await self.at_.channel->read(device_offset, std::move(part));
-  if (read) self.at_.bytes_read.add(size);
-  else if (outcome) outcome = std::move(read).error();
+  if (read)
+    self.at_.bytes_read.add(size);
+  else if (outcome)
+    outcome = std::move(read).error();
 }
 
 Task<Result<const CrcSegment*>> ReaderCore::segment(std::uint32_t number) {

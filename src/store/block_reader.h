@@ -4,11 +4,11 @@
 //   LEAP_CO_TRY(ReadChunk chunk, co_await reader->read(offset, 128 * 1024));
 //   for (const DmaBuf& piece : chunk.pieces()) tx.append(piece);
 //
-// What it reads never changes: a rewrite, a delete or a cancel by others leaves this generation and its space alone until
-// the reader is gone. Every page's CRC32C is checked; holes and everything past length() come back as zeros.
+// What it reads never changes: a rewrite, a delete or a cancel by others leaves this generation and its space alone
+// until the reader is gone. Every page's CRC32C is checked; holes and everything past length() come back as zeros.
 //
-// Threading: lives, is used and dies on the poller that opened it. Several reads may be in flight. A reader must outlive
-// its reads, and must be gone before the store is closed.
+// Threading: lives, is used and dies on the poller that opened it. Several reads may be in flight. A reader must
+// outlive its reads, and must be gone before the store is closed.
 #pragma once
 
 #include <array>
@@ -64,9 +64,9 @@ class BlockReader {
   [[nodiscard]] std::uint64_t length() const;      ///< committed length
   [[nodiscard]] std::uint64_t generation() const;  ///< grows with every commit
 
-  /// Exactly `n` bytes from `offset`; what lies past length() is zeros. n in 1..ReadChunk::kMaxBytes, and at most half of the
-  /// poller's pool. Waits for buffers when the pool is empty. Errors: kInvalidArgument; kCorrupt (a page failed its checksum:
-  /// names block, offset and device offset; the block is marked damaged); whatever the device reports.
+  /// Exactly `n` bytes from `offset`; what lies past length() is zeros. n in 1..ReadChunk::kMaxBytes, and at most half
+  /// of the poller's pool. Waits for buffers when the pool is empty. Errors: kInvalidArgument; kCorrupt (a page failed
+  /// its checksum: names block, offset and device offset; the block is marked damaged); whatever the device reports.
   Task<Result<ReadChunk>> read(std::uint64_t offset, std::size_t n);
 
  private:

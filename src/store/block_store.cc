@@ -40,8 +40,8 @@ Task<Result<Identity>> identify(StoreCore& core, LeaseHolder self) {
   LEAP_CO_TRY(LoadedSuperblock loaded, co_await load_superblock(*at.channel, at.poller, at.pool, device.size));
   const Superblock& s = loaded.superblock;
   if (s.cluster_id != core.config.cluster_id) {
-    co_return store_error(Errc::kWrongState, fmt::format("the device belongs to cluster '{}', this worker to '{}'", s.cluster_id,
-                                                         core.config.cluster_id));
+    co_return store_error(Errc::kWrongState, fmt::format("the device belongs to cluster '{}', this worker to '{}'",
+                                                         s.cluster_id, core.config.cluster_id));
   }
   if (device.block_size > kStorePage) {
     co_return store_error(Errc::kUnsupported, fmt::format("the device's block size is {} bytes (at most {})",
@@ -80,21 +80,24 @@ Task<void> stop_housekeeping(StoreCore& core) {
   core.housekeeper.reset();
 }
 
-Task<Result<>> release_lease(StoreCore& core) { co_return co_await core.lease->release(lease_io(*core.pollers.front())); }
+Task<Result<>> release_lease(StoreCore& core) {
+  co_return co_await core.lease->release(lease_io(*core.pollers.front()));
+}
 
 // The metadata directory must be this device's, and as new as the device.
 Result<IdentityRecord> check_metadata(const StoreCore& core) {
   LEAP_TRY(IdentityRecord record, core.meta->load_identity());
   const Superblock& s = core.superblock;
   if (record.device_uuid != s.device_uuid || record.cluster_id != s.cluster_id) {
-    return store_error(Errc::kWrongState, fmt::format("metadata directory {} belongs to device {} of cluster '{}', not to {}",
-                                                      core.config.meta_dir, record.device_uuid, record.cluster_id,
-                                                      s.device_uuid));
+    return store_error(Errc::kWrongState,
+                       fmt::format("metadata directory {} belongs to device {} of cluster '{}', not to {}",
+                                   core.config.meta_dir, record.device_uuid, record.cluster_id, s.device_uuid));
   }
   if (record.epoch < s.epoch) {
-    return store_error(Errc::kWrongState, fmt::format("metadata directory {} is older than the device (epoch {}, the device "
-                                                      "says {}): an old copy; opening it would lose blocks",
-                                                      core.config.meta_dir, record.epoch, s.epoch));
+    return store_error(Errc::kWrongState,
+                       fmt::format("metadata directory {} is older than the device (epoch {}, the device "
+                                   "says {}): an old copy; opening it would lose blocks",
+                                   core.config.meta_dir, record.epoch, s.epoch));
   }
   return record;
 }
@@ -143,7 +146,8 @@ Result<> open_steps(StoreCore& core) {
   LEAP_TRY(const IdentityRecord record, check_metadata(core));
 
   core.capacity = core.superblock.data_bytes();
-  if (config.capacity_limit != 0) core.capacity = std::min(core.capacity, config.capacity_limit / kStorePage * kStorePage);
+  if (config.capacity_limit != 0)
+    core.capacity = std::min(core.capacity, config.capacity_limit / kStorePage * kStorePage);
   const std::uint64_t usable = core.capacity - std::min(core.capacity - kStorePage, page_round_up(config.set_aside));
   core.allocator = std::make_unique<BdevOffsetAllocator>(BdevOffsetAllocator::Config{
       .begin = core.superblock.data_start, .end = core.superblock.data_end, .limit = usable});
@@ -181,17 +185,20 @@ Result<> shut_down(StoreCore& core, bool orderly) {
 }
 
 // Format runs on a throw-away channel.
-Task<Result<>> format_device(PollerContext context, BlockDevice& device, LeaseHolder self, Superblock superblock, bool force) {
+Task<Result<>> format_device(PollerContext context, BlockDevice& device, LeaseHolder self, Superblock superblock,
+                             bool force) {
   LEAP_CO_TRY(const std::unique_ptr<BlockChannel> channel, device.open_channel(*context.poller, *context.pool));
-  Result<LoadedSuperblock> there = co_await load_superblock(*channel, *context.poller, *context.pool, device.info().size);
+  Result<LoadedSuperblock> there =
+      co_await load_superblock(*channel, *context.poller, *context.pool, device.info().size);
   const bool formatted = there.ok() || there.error().kind() != Errc::kNotFound;
   if (formatted && there.ok() && !force) {
-    co_return store_error(Errc::kAlreadyExists, fmt::format("{} is formatted already (cluster '{}', device {}); force discards it",
-                                                            device.info().name, there->superblock.cluster_id,
-                                                            there->superblock.device_uuid));
+    co_return store_error(Errc::kAlreadyExists,
+                          fmt::format("{} is formatted already (cluster '{}', device {}); force discards it",
+                                      device.info().name, there->superblock.cluster_id, there->superblock.device_uuid));
   }
   if (formatted && !force) {
-    co_return std::move(there).error().context(fmt::format("{} is not empty; force discards what is on it", device.info().name));
+    co_return std::move(there).error().context(
+        fmt::format("{} is not empty; force discards what is on it", device.info().name));
   }
   const LeaseIo io{*channel, *context.poller, *context.pool};
   if (formatted) LEAP_CO_TRY_VOID(co_await DeviceLease::check_free(io, std::move(self), {}));
@@ -208,8 +215,9 @@ Result<> check_meta_dir(const BlockStore::FormatOptions& options) {
   if (!there && there.error().kind() == Errc::kNotFound) return {};
   if (!there && there.error().kind() == Errc::kBusy) return there.error();
   if (options.force) return {};
-  return store_error(Errc::kAlreadyExists, fmt::format("format: {} holds the metadata of a formatted device; force discards it",
-                                                       options.meta_dir));
+  return store_error(
+      Errc::kAlreadyExists,
+      fmt::format("format: {} holds the metadata of a formatted device; force discards it", options.meta_dir));
 }
 
 }  // namespace
@@ -220,7 +228,8 @@ Result<> BlockStore::Config::validate() const {
   if (cluster_id.empty()) return refuse("no cluster id");
   if (capacity_limit != 0 && capacity_limit < kStorePage) return refuse("the capacity limit is below one page");
   if (writer_window < 1 || writer_window > 64) return refuse(fmt::format("writer_window {} (1..64)", writer_window));
-  if (blocking_threads < 1 || blocking_threads > 64) return refuse(fmt::format("blocking_threads {} (1..64)", blocking_threads));
+  if (blocking_threads < 1 || blocking_threads > 64)
+    return refuse(fmt::format("blocking_threads {} (1..64)", blocking_threads));
   if (lease_heartbeat <= Nanos::zero() || lease_timeout < 2 * lease_heartbeat) {
     return refuse("the lease timeout must be at least two heartbeats");
   }
@@ -236,18 +245,19 @@ BlockStore::~BlockStore() {
   core_->wait_unused(core_->config.close_timeout);
   const Result<> stopped = shut_down(*core_, false);
   stopped.ignore("nothing is written that could fail");
-  LEAP_CHECK(core_->uses() == 0, fmt::format("{}: {} readers or writers outlive their store", core_->config.name, core_->uses()));
+  LEAP_CHECK(core_->uses() == 0,
+             fmt::format("{}: {} readers or writers outlive their store", core_->config.name, core_->uses()));
 }
 
 Result<Superblock> BlockStore::format(PollerContext context, BlockDevice& device, const FormatOptions& options) {
   const Uuid storage_id = options.storage_id.is_nil() ? Uuid::random() : options.storage_id;
-  LEAP_TRY(const Superblock superblock, make_superblock(device.info(), options.cluster_id, options.worker_id, storage_id));
+  LEAP_TRY(const Superblock superblock,
+           make_superblock(device.info(), options.cluster_id, options.worker_id, storage_id));
   LEAP_TRY_VOID(check_meta_dir(options));
   const LeaseHolder self = read_lease_holder();
   // The device first: if it refuses, the metadata of what is on it must still be there.
-  LEAP_TRY_VOID(context.poller->run([&](NvmePoller&) {
-    return format_device(context, device, self, superblock, options.force);
-  }));
+  LEAP_TRY_VOID(context.poller->run(
+      [&](NvmePoller&) { return format_device(context, device, self, superblock, options.force); }));
   const IdentityRecord identity{superblock.device_uuid, superblock.cluster_id, superblock.epoch, false};
   LEAP_TRY_VOID(BdevMetaStore::create({.dir = options.meta_dir}, identity, options.force));
   return superblock;
@@ -295,8 +305,8 @@ Task<Result<std::unique_ptr<BlockWriter>>> BlockStore::attach_writer(NvmePoller&
                                                                      bool may_create) {
   LEAP_CO_TRY_VOID(check_id(id));
   if (options.capacity > kMaxBlockCapacity || options.offset > options.capacity) {
-    co_return store_error(Errc::kInvalidArgument, fmt::format("open block {} at {} of {} bytes (at most {})", id, options.offset,
-                                                              options.capacity, kMaxBlockCapacity));
+    co_return store_error(Errc::kInvalidArgument, fmt::format("open block {} at {} of {} bytes (at most {})", id,
+                                                              options.offset, options.capacity, kMaxBlockCapacity));
   }
   StoreCore& core = *core_;
   StorePoller& at = core.at(poller);
@@ -312,18 +322,21 @@ Task<Result<std::unique_ptr<BlockReader>>> BlockStore::open_reader(NvmePoller& p
   StorePoller& at = core.at(poller);
   LEAP_CO_TRY(StoreCore::Use use, core.enter());
   LEAP_CO_TRY(std::shared_ptr<Generation> generation, co_await core.pin(at, id));
-  co_return std::make_unique<BlockReader>(std::make_unique<ReaderCore>(core, at, std::move(use), std::move(generation)));
+  co_return std::make_unique<BlockReader>(
+      std::make_unique<ReaderCore>(core, at, std::move(use), std::move(generation)));
 }
 
-Task<Result<BlockInfo>> BlockStore::complete(NvmePoller& poller, BlockId id, std::uint64_t length, std::uint64_t capacity) {
+Task<Result<BlockInfo>> BlockStore::complete(NvmePoller& poller, BlockId id, std::uint64_t length,
+                                             std::uint64_t capacity) {
   {
     const BlockIndex::Locked block = core_->index.lock(id);
     const BlockEntry* const entry = block.find();
     if (entry == nullptr) co_return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
     if (entry->live == nullptr || entry->live->pending == nullptr) {
       if (entry->length == length) co_return entry->info();
-      co_return store_error(Errc::kWrongState, fmt::format("finalized block {} length mismatch: has {}, complete says {}", id,
-                                                           entry->length, length));
+      co_return store_error(
+          Errc::kWrongState,
+          fmt::format("finalized block {} length mismatch: has {}, complete says {}", id, entry->length, length));
     }
   }
   const OpenWrite options{.capacity = capacity, .offset = 0};

@@ -6,15 +6,15 @@
 //   LEAP_CO_TRY(BlockInfo info, co_await writer->complete(length));      // durable from here on
 //
 // What is written is invisible until complete() succeeds, and then visible as a whole: a new block appears, a committed
-// block switches to its new generation (copy-on-write; readers of the old one keep it). Sequential data is written to the
-// device once per page, in chunks of up to 1 MiB, several in flight; an unfilled last page stays in memory.
+// block switches to its new generation (copy-on-write; readers of the old one keep it). Sequential data is written to
+// the device once per page, in chunks of up to 1 MiB, several in flight; an unfilled last page stays in memory.
 //
-// Errors are sticky: after a failed write, complete() returns the first error until the writer is cancelled. A block that
-// was cancelled or removed by somebody else makes every operation fail with kCancelled.
+// Errors are sticky: after a failed write, complete() returns the first error until the writer is cancelled. A block
+// that was cancelled or removed by somebody else makes every operation fail with kCancelled.
 //
 // Threading: lives, is used and dies on the poller that opened it; one operation at a time. Destroying a writer that is
-// neither completed nor cancelled detaches it: what it wrote is kept for the grace time (BlockStore::Config) and is found
-// again by the next open_writer(), complete(id) or cancel(id), from any poller.
+// neither completed nor cancelled detaches it: what it wrote is kept for the grace time (BlockStore::Config) and is
+// found again by the next open_writer(), complete(id) or cancel(id), from any poller.
 #pragma once
 
 #include <cstddef>
@@ -54,9 +54,9 @@ class BlockWriter {
   /// Makes `error` the sticky error, for a session that refused a request of its client.
   void fail(Error error);
 
-  /// Contiguous room for at least 1 and at most `want` bytes at position(), to be filled by the caller. Waits for buffers
-  /// (back-pressure). Valid until the next call on this writer. Errors: kInvalidArgument (want == 0, or position() + want
-  /// past the capacity: "exceeds block size"), the sticky error, kCancelled.
+  /// Contiguous room for at least 1 and at most `want` bytes at position(), to be filled by the caller. Waits for
+  /// buffers (back-pressure). Valid until the next call on this writer. Errors: kInvalidArgument (want == 0, or
+  /// position() + want past the capacity: "exceeds block size"), the sticky error, kCancelled.
   Task<Result<std::span<std::byte>>> prepare(std::size_t want);
   /// The first `n` bytes of the last prepare() are now data; position() moves on.
   void produced(std::size_t n);
@@ -71,10 +71,10 @@ class BlockWriter {
   /// Sets the length of the uncommitted block; new bytes read as zeros, cut ones never reappear.
   Task<Result<>> resize(ResizeRequest request);
 
-  /// Commits with exactly `length` bytes. First write: length must not exceed what was written or resized to (kInvalidArgument,
-  /// the block stays uncommitted); a rewrite is extended with zeros. Shorter truncates. length > capacity() aborts the block
-  /// ("invalid block length"). Repeating it after success with the same length succeeds.
-  /// On success the block is readable and survives power loss.
+  /// Commits with exactly `length` bytes. First write: length must not exceed what was written or resized to
+  /// (kInvalidArgument, the block stays uncommitted); a rewrite is extended with zeros. Shorter truncates. length >
+  /// capacity() aborts the block ("invalid block length"). Repeating it after success with the same length succeeds. On
+  /// success the block is readable and survives power loss.
   Task<Result<BlockInfo>> complete(std::uint64_t length);
   /// Rewrite: the committed generation stays. New block: gone.
   Task<Result<>> cancel();

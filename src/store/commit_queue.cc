@@ -30,8 +30,10 @@ void CommitQueue::submit(Job& job) {
     const std::lock_guard lock(mutex_);
     LEAP_CHECK(!stopping_, "metadata committed after stop()");
     job.next = nullptr;
-    if (tail_ != nullptr) tail_->next = &job;
-    else head_ = &job;
+    if (tail_ != nullptr)
+      tail_->next = &job;
+    else
+      head_ = &job;
     tail_ = &job;
   }
   ready_.notify_one();

@@ -1,13 +1,15 @@
-// CommitQueue: group commit. Tasks on pollers hand in batches, one thread makes all that are waiting durable with one sync.
+// CommitQueue: group commit. Tasks on pollers hand in batches, one thread makes all that are waiting durable with one
+// sync.
 //
 //   LEAP_CO_TRY_VOID(co_await queue.commit(poller, std::move(batch)));    // durable
 //   queue.post(std::move(garbage));                                       // some time later, not synced, best effort
 //
-// While one synced write is under way, further commits gather; the next write takes all of them (up to kMaxGroupBytes) as
-// one atomic batch. Under load the number of syncs per commit falls; alone, a commit waits for nobody.
+// While one synced write is under way, further commits gather; the next write takes all of them (up to kMaxGroupBytes)
+// as one atomic batch. Under load the number of syncs per commit falls; alone, a commit waits for nobody.
 //
-// Threading: commit() on a poller; post() anywhere. A task waiting in commit() must not be destroyed: stop() the queue, which
-// finishes what is in it, before its pollers stop. What waits lives in the waiting tasks; posted batches are the queue's own.
+// Threading: commit() on a poller; post() anywhere. A task waiting in commit() must not be destroyed: stop() the queue,
+// which finishes what is in it, before its pollers stop. What waits lives in the waiting tasks; posted batches are the
+// queue's own.
 #pragma once
 
 #include <condition_variable>

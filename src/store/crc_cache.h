@@ -1,7 +1,7 @@
 // CrcCache: checksum segments of recently read and written blocks, least recently used first out, bounded in bytes.
 //
-// A segment is immutable and named by (block, generation, index), so there is nothing to invalidate: those of superseded
-// generations are never asked for again and age out.
+// A segment is immutable and named by (block, generation, index), so there is nothing to invalidate: those of
+// superseded generations are never asked for again and age out.
 //
 // Threading: any thread; a mutex per shard, taken once per 4 MiB of block and reader, not per read.
 #pragma once

@@ -5,8 +5,8 @@
 namespace leap {
 namespace {
 
-// Chains of superseded generations can be long (a block rewritten for hours under one reader), so they are not taken apart
-// by recursion: the outermost destructor collects what the inner ones let go.
+// Chains of superseded generations can be long (a block rewritten for hours under one reader), so they are not taken
+// apart by recursion: the outermost destructor collects what the inner ones let go.
 thread_local std::vector<std::shared_ptr<Generation>>* t_letting_go = nullptr;
 
 void let_go(std::shared_ptr<Generation> next) {

@@ -3,12 +3,12 @@
 //   gen 7 (superseded, 2 readers) --next--> gen 9 (superseded, no reader) --next--> gen 12 (current)
 //   frees {e1} when it dies                  frees {e4, e5} when it dies
 //
-// A reader holds its generation, an older generation holds the next one. So an extent that gen 9 shares with gen 7 and gen 12
-// dropped is freed only when gen 7 is gone too. retire() names what to free; it is called once, after the commit or delete
-// that dropped it is durable. The destructor then hands the space back.
+// A reader holds its generation, an older generation holds the next one. So an extent that gen 9 shares with gen 7 and
+// gen 12 dropped is freed only when gen 7 is gone too. retire() names what to free; it is called once, after the commit
+// or delete that dropped it is durable. The destructor then hands the space back.
 //
-// Threading: shared between pollers through shared_ptr (copied at open and close only, never per I/O). retire() by the one
-// who committed; everything else is const.
+// Threading: shared between pollers through shared_ptr (copied at open and close only, never per I/O). retire() by the
+// one who committed; everything else is const.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,13 @@ class Reclaimer {
 class Generation {
  public:
   Generation(Reclaimer& reclaimer, BlockRecord record)
-      : reclaimer_(reclaimer), id_(record.id), number_(record.generation), length_(record.length),
-        capacity_(record.capacity), map_(std::move(record.extents)), crc_runs_(std::move(record.crc_runs)) {}
+      : reclaimer_(reclaimer),
+        id_(record.id),
+        number_(record.generation),
+        length_(record.length),
+        capacity_(record.capacity),
+        map_(std::move(record.extents)),
+        crc_runs_(std::move(record.crc_runs)) {}
   ~Generation();
   Generation(const Generation&) = delete;
   Generation& operator=(const Generation&) = delete;

@@ -18,7 +18,10 @@ Nanos interval_for(const BlockStore::Config& config) {
 }  // namespace
 
 Housekeeper::Housekeeper(StoreCore& core, NvmePoller& poller)
-    : core_(core), poller_(poller), interval_(interval_for(core.config)), idle_(poller),
+    : core_(core),
+      poller_(poller),
+      interval_(interval_for(core.config)),
+      idle_(poller),
       timer_(poller.timers(), &Housekeeper::fire, this) {
   idle_.set();
 }
@@ -48,8 +51,10 @@ Task<void> Housekeeper::round(Housekeeper& self) {
     StorePoller& at = *self.core_.pollers.front();
     Result<> renewed = co_await self.core_.lease->renew({*at.channel, at.poller, at.pool});
     // A device that cannot be reached is not lost: only another owner's token is.
-    if (!renewed && renewed.error().kind() == Errc::kBusy) self.core_.fence(renewed.error());
-    else if (!renewed) log_warn("{}: device lease not renewed: {}", self.core_.config.name, renewed.error().to_string());
+    if (!renewed && renewed.error().kind() == Errc::kBusy)
+      self.core_.fence(renewed.error());
+    else if (!renewed)
+      log_warn("{}: device lease not renewed: {}", self.core_.config.name, renewed.error().to_string());
   }
   self.idle_.set();
   if (!self.stopped_) self.timer_.arm(self.poller_.clock().now() + self.interval_);

@@ -1,6 +1,7 @@
 // Housekeeper: what a store does by itself: renew the device lease, drop write sessions nobody came back for.
 //
-// Threading: lives on the first poller of the store. start() there; stop() there, and wait for it before the store goes away.
+// Threading: lives on the first poller of the store. start() there; stop() there, and wait for it before the store goes
+// away.
 #pragma once
 
 #include "base/clock.h"

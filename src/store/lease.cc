@@ -1,7 +1,6 @@
 #include "store/lease.h"
 
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -13,6 +12,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/endian.h"
@@ -22,8 +22,8 @@
 namespace leap {
 namespace {
 
-// 0 magic[8]  8 version u32  12 held u32  16 token[16]  32 counter u64  40 heartbeat_ms u64  48 pid_namespace u64  56 pid u64
-// 64 start_time u64  72 boot_id[40]  112 host[64]  ...  4092 crc u32. Little-endian; text is zero-padded.
+// 0 magic[8]  8 version u32  12 held u32  16 token[16]  32 counter u64  40 heartbeat_ms u64  48 pid_namespace u64  56
+// pid u64 64 start_time u64  72 boot_id[40]  112 host[64]  ...  4092 crc u32. Little-endian; text is zero-padded.
 constexpr char kMagic[8] = {'L', 'E', 'A', 'P', 'L', 'E', 'A', 'S'};
 constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kBootAt = 72;
@@ -40,8 +40,10 @@ std::set<Uuid>& held_here() {
 }
 void note_held(const Uuid& token, bool held) {
   const std::lock_guard lock(g_held_mutex);
-  if (held) held_here().insert(token);
-  else held_here().erase(token);
+  if (held)
+    held_here().insert(token);
+  else
+    held_here().erase(token);
 }
 bool is_held_here(const Uuid& token) {
   const std::lock_guard lock(g_held_mutex);
@@ -77,7 +79,9 @@ std::string describe(const LeaseRecord& record) {
 }
 
 Error busy(const LeaseRecord& record) {
-  return Error(Errc::kBusy, "the device is in use by " + describe(record)).in(ErrorDomain::kStore).with_scope(ErrorScope::kDevice);
+  return Error(Errc::kBusy, "the device is in use by " + describe(record))
+      .in(ErrorDomain::kStore)
+      .with_scope(ErrorScope::kDevice);
 }
 
 using Page = std::array<std::byte, LeaseRecord::kBytes>;
@@ -142,7 +146,7 @@ LeaseHolder read_lease_holder() {
   std::array<char, kHostBytes> name{};
   if (gethostname(name.data(), name.size() - 1) == 0) self.host = name.data();
   self.boot_id = read_line("/proc/sys/kernel/random/boot_id");
-  struct stat ns{};
+  struct stat ns {};
   if (stat("/proc/self/ns/pid", &ns) == 0) self.pid_namespace = ns.st_ino;
   self.pid = static_cast<std::uint64_t>(getpid());
   self.start_time = start_time_of(self.pid);

@@ -1,16 +1,19 @@
 // DeviceLease: one worker per device, without leaving the device stuck after a crash.
 //
-// A page beside the first superblock (Superblock::kLeaseOffset) says who holds the device: a random token, kernel boot id,
-// PID namespace, process id and start time, and a counter that the holder moves every heartbeat. Whoever opens the device
+// A page beside the first superblock (Superblock::kLeaseOffset) says who holds the device: a random token, kernel boot
+// id, PID namespace, process id and start time, and a counter that the holder moves every heartbeat. Whoever opens the
+// device
 //   * takes it at once when it is free, or when the holder ran under this kernel and its process is gone (a crash);
 //   * is refused at once when that process lives;
 //   * otherwise (another machine or container, or this machine before a reboot) watches the counter for the timeout: if it
 //     moves it is refused, if it stands still the holder is dead.
-// After taking it, the page is read again a moment later, so that of two who came together only the last writer goes on. The
-// holder reads the page before each heartbeat and, finding another token, stops writing (renew() fails with kBusy).
+// After taking it, the page is read again a moment later, so that of two who came together only the last writer goes
+// on. The holder reads the page before each heartbeat and, finding another token, stops writing (renew() fails with
+// kBusy).
 //
-// This is no fencing: a holder that was frozen for longer than the timeout can still have one write under way when it wakes.
-// It is there against mistakes (two workers configured on one device), beside RocksDB's lock on the metadata directory.
+// This is no fencing: a holder that was frozen for longer than the timeout can still have one write under way when it
+// wakes. It is there against mistakes (two workers configured on one device), beside RocksDB's lock on the metadata
+// directory.
 //
 // Threading: tasks on the poller of the channel. read_lease_holder() blocks on /proc.
 //
@@ -33,11 +36,11 @@ namespace leap {
 
 /// A process, so exactly that a later one with the same number is not taken for it.
 struct LeaseHolder {
-  std::string host;               ///< name, for messages only; at most 64 bytes are kept
-  std::string boot_id;            ///< of the running kernel
+  std::string host;     ///< name, for messages only; at most 64 bytes are kept
+  std::string boot_id;  ///< of the running kernel
   std::uint64_t pid_namespace = 0;
   std::uint64_t pid = 0;
-  std::uint64_t start_time = 0;   ///< clock ticks since boot
+  std::uint64_t start_time = 0;  ///< clock ticks since boot
   friend bool operator==(const LeaseHolder&, const LeaseHolder&) = default;
 };
 

@@ -56,10 +56,14 @@ std::vector<rocksdb::ColumnFamilyDescriptor> families(const rocksdb::Options& op
 
 Error from_status(const rocksdb::Status& status, const std::string& what) {
   Errc kind = Errc::kIo;
-  if (status.IsCorruption()) kind = Errc::kCorrupt;
-  else if (status.IsNotFound()) kind = Errc::kNotFound;
-  else if (status.IsNoSpace()) kind = Errc::kNoSpace;
-  else if (status.IsBusy()) kind = Errc::kBusy;
+  if (status.IsCorruption())
+    kind = Errc::kCorrupt;
+  else if (status.IsNotFound())
+    kind = Errc::kNotFound;
+  else if (status.IsNoSpace())
+    kind = Errc::kNoSpace;
+  else if (status.IsBusy())
+    kind = Errc::kBusy;
   return Error(kind, fmt::format("{}: {}", what, status.ToString())).in(ErrorDomain::kStore);
 }
 
@@ -106,7 +110,8 @@ struct BdevMetaStore::Database {
   }
 };
 
-BdevMetaStore::BdevMetaStore(Config config, std::unique_ptr<Database> db) : config_(std::move(config)), db_(std::move(db)) {}
+BdevMetaStore::BdevMetaStore(Config config, std::unique_ptr<Database> db)
+    : config_(std::move(config)), db_(std::move(db)) {}
 
 BdevMetaStore::~BdevMetaStore() = default;
 
@@ -209,7 +214,8 @@ Result<CrcSegment> BdevMetaStore::load_crcs(BlockId id, std::uint64_t generation
 Result<IdentityRecord> BdevMetaStore::load_identity() {
   LEAP_TRY(const std::optional<std::string> value, get(MetaFamily::kSystem, kIdentityKey));
   if (!value) {
-    return Error(Errc::kCorrupt, fmt::format("metadata in {} has no identity record", config_.dir)).in(ErrorDomain::kStore);
+    return Error(Errc::kCorrupt, fmt::format("metadata in {} has no identity record", config_.dir))
+        .in(ErrorDomain::kStore);
   }
   return decode_identity_record(*value);
 }

@@ -1,8 +1,9 @@
 // BdevMetaStore: the records of store/record.h in RocksDB. Atomic batches, durable when synced, one owner at a time.
 //
-// Opening takes RocksDB's LOCK: a second process (or a second open in this one) is refused with kBusy. A damaged database is
-// kCorrupt with RocksDB's own words; nothing is repaired behind anybody's back. A write-ahead log that ends in the middle of
-// a record (power loss) is accepted up to there, because nothing behind it was ever acknowledged; any other damage is not.
+// Opening takes RocksDB's LOCK: a second process (or a second open in this one) is refused with kBusy. A damaged
+// database is kCorrupt with RocksDB's own words; nothing is repaired behind anybody's back. A write-ahead log that ends
+// in the middle of a record (power loss) is accepted up to there, because nothing behind it was ever acknowledged; any
+// other damage is not.
 //
 // Threading: any thread, and every call blocks: never on a poller (commits go through CommitQueue, reads through a
 // BlockingPool).
@@ -63,10 +64,12 @@ class BdevMetaStore {
  public:
   struct Config {
     std::string dir;
-    rocksdb::Env* env = nullptr;  ///< the file system underneath; nullptr: the machine's. A seam for crash and fault tests
+    rocksdb::Env* env =
+        nullptr;  ///< the file system underneath; nullptr: the machine's. A seam for crash and fault tests
   };
 
-  /// Makes an empty store that belongs to `identity`. kAlreadyExists when there is one and not `force`; kBusy when it is open.
+  /// Makes an empty store that belongs to `identity`. kAlreadyExists when there is one and not `force`; kBusy when it
+  /// is open.
   static Result<> create(const Config& config, const IdentityRecord& identity, bool force);
   /// Errors: kNotFound (nothing there), kBusy (in use), kCorrupt, kIo.
   static Result<std::unique_ptr<BdevMetaStore>> open(const Config& config);

@@ -98,8 +98,10 @@ void normalize(std::vector<Extent>& extents) {
             [](const Extent& a, const Extent& b) { return a.device_offset < b.device_offset; });
   std::size_t kept = 0;
   for (std::size_t i = 0; i < extents.size(); ++i) {
-    if (kept != 0 && extents[kept - 1].end() == extents[i].device_offset) extents[kept - 1].length += extents[i].length;
-    else extents[kept++] = extents[i];
+    if (kept != 0 && extents[kept - 1].end() == extents[i].device_offset)
+      extents[kept - 1].length += extents[i].length;
+    else
+      extents[kept++] = extents[i];
   }
   extents.resize(kept);
 }

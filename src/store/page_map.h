@@ -1,4 +1,5 @@
-// PageMap: which logical pages of a block live where on the device. Sorted, disjoint, merged where adjacent in both spaces.
+// PageMap: which logical pages of a block live where on the device. Sorted, disjoint, merged where adjacent in both
+// spaces.
 //
 //   logical   0        16K      24K              64K
 //             |  e0    |  hole  |       e1       |

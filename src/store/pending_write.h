@@ -1,12 +1,13 @@
 // PendingWrite: everything an uncommitted write session has produced, in memory that belongs to no poller.
 //
-// While a BlockWriter has it (kAttached) only that writer's poller touches it. When the session goes away the writer brings
-// it into a resting state (no I/O, no DMA buffers: an unfilled page is copied to `cached`) and parks it in the index, where the
-// next session, on any poller, finds it. Nothing of it is ever persisted: a crash forgets it, and with it its space.
+// While a BlockWriter has it (kAttached) only that writer's poller touches it. When the session goes away the writer
+// brings it into a resting state (no I/O, no DMA buffers: an unfilled page is copied to `cached`) and parks it in the
+// index, where the next session, on any poller, finds it. Nothing of it is ever persisted: a crash forgets it, and with
+// it its space.
 //
-// Ownership of space: `owned` holds every extent allocated for this session, used or ahead of use. A commit hands the used
-// part to the new generation; the destructor returns the rest, or, when a write may still be on its way to the device
-// (`uncertain`), leaves it draining.
+// Ownership of space: `owned` holds every extent allocated for this session, used or ahead of use. A commit hands the
+// used part to the new generation; the destructor returns the rest, or, when a write may still be on its way to the
+// device (`uncertain`), leaves it draining.
 #pragma once
 
 #include <array>
@@ -97,19 +98,19 @@ struct PendingWrite {
   std::atomic<bool> revoked{false};
 
   // The attached writer's.
-  std::shared_ptr<Generation> base;   ///< null: a new block
-  std::uint64_t base_pages = 0;       ///< pages of the base that are still visible, from the start
-  std::uint64_t length = 0;           ///< of the block as it would be committed now
+  std::shared_ptr<Generation> base;              ///< null: a new block
+  std::uint64_t base_pages = 0;                  ///< pages of the base that are still visible, from the start
+  std::uint64_t length = 0;                      ///< of the block as it would be committed now
   std::atomic<std::uint64_t> visible_length{0};  ///< copy of `length` for stat()
-  PageMap dirty;                      ///< pages written in this session
-  CrcTable crcs;                      ///< of the pages in `dirty`
+  PageMap dirty;                                 ///< pages written in this session
+  CrcTable crcs;                                 ///< of the pages in `dirty`
   std::unique_ptr<CachedPage> cached;
   std::vector<Extent> owned;
-  Extent ahead;                       ///< the part of `owned` that is not used yet
-  std::uint64_t reserved = 0;         ///< what is left of the reservation
-  std::optional<Error> error;         ///< the first one
-  bool changed = false;               ///< anything written or resized since the base
-  bool uncertain = false;             ///< a failed write or commit may still take effect
+  Extent ahead;                ///< the part of `owned` that is not used yet
+  std::uint64_t reserved = 0;  ///< what is left of the reservation
+  std::optional<Error> error;  ///< the first one
+  bool changed = false;        ///< anything written or resized since the base
+  bool uncertain = false;      ///< a failed write or commit may still take effect
 
   void set_length(std::uint64_t to) {
     length = to;

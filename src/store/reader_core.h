@@ -1,7 +1,8 @@
 // ReaderCore: verified reads of one pinned generation. Internal to the room; BlockReader is its face.
 //
-// A read is cut into buffers of up to 1 MiB, each buffer into runs (contiguous on the device, or hole); runs are read side by
-// side, pages verified, and the edges trimmed off. The common read (one buffer, one run) is one device I/O, no copy, no lock.
+// A read is cut into buffers of up to 1 MiB, each buffer into runs (contiguous on the device, or hole); runs are read
+// side by side, pages verified, and the edges trimmed off. The common read (one buffer, one run) is one device I/O, no
+// copy, no lock.
 //
 // Threading: its poller's thread; any number of reads at once.
 #pragma once

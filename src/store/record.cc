@@ -16,7 +16,9 @@ namespace {
 constexpr std::size_t kHeader = 4;
 constexpr std::size_t kTrailer = 4;
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
 
 std::byte* tail(std::string& out, std::size_t size) {
   out.resize(out.size() + size);
@@ -64,8 +66,9 @@ class Decoder {
     }
     const auto version = static_cast<std::uint8_t>(value[1]);
     if (version == 0 || version > newest) {
-      error_ = Error(Errc::kUnsupported, fmt::format("{}: version {}, this program knows 1..{}", name_, version, newest))
-                   .in(ErrorDomain::kStore);
+      error_ =
+          Error(Errc::kUnsupported, fmt::format("{}: version {}, this program knows 1..{}", name_, version, newest))
+              .in(ErrorDomain::kStore);
       return;
     }
     left_ = body.subspan(kHeader);
@@ -147,7 +150,8 @@ void check_extents(Decoder& in, const BlockRecord& record) {
   }
   in.require(end <= page_round_up(record.length), "an extent lies past its length");
   if (device.size() < 2) return;
-  std::sort(device.begin(), device.end(), [](const Extent& a, const Extent& b) { return a.device_offset < b.device_offset; });
+  std::sort(device.begin(), device.end(),
+            [](const Extent& a, const Extent& b) { return a.device_offset < b.device_offset; });
   for (std::size_t i = 1; i < device.size(); ++i) {
     in.require(device[i - 1].end() <= device[i].device_offset, "two of its extents overlap on the device");
   }
@@ -274,8 +278,9 @@ Result<ExtentRecord> decode_extent_record(std::string_view value) {
   record.owner = in.id();
   record.generation = in.u64();
   const Extent& e = record.extent;
-  in.require(e.length != 0 && e.device_offset % kStorePage == 0 && e.length % kStorePage == 0 && e.end() > e.device_offset,
-             "its extent is empty, not aligned or out of range");
+  in.require(
+      e.length != 0 && e.device_offset % kStorePage == 0 && e.length % kStorePage == 0 && e.end() > e.device_offset,
+      "its extent is empty, not aligned or out of range");
   return in.finish(record);
 }
 

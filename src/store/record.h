@@ -1,7 +1,7 @@
 // The records of the metadata store, as bytes: versioned, each with its own CRC32C over key and value fields.
 //
-// Pure functions, made to be fuzzed: any input gives a record or an Error, never more memory than the input's size implies.
-// All integers little-endian, except in keys, which are big-endian so that they sort.
+// Pure functions, made to be fuzzed: any input gives a record or an Error, never more memory than the input's size
+// implies. All integers little-endian, except in keys, which are big-endian so that they sort.
 //
 //   family   key                                    value
 //   blocks   id                                     BlockRecord: length, extents, where its checksums are
@@ -11,8 +11,8 @@
 //            'A'                                    AllocatorRecord: cursor and free list, only after a clean shutdown
 //            'G', id, generation                    GarbageRecord: checksum segments that wait for their last reader
 //
-// The extents family says the same as the blocks family from the device's side: recovery compares the two, and space whose
-// block record is damaged is still known to be taken.
+// The extents family says the same as the blocks family from the device's side: recovery compares the two, and space
+// whose block record is damaged is still known to be taken.
 #pragma once
 
 #include <cstdint>
@@ -45,9 +45,9 @@ struct CrcRun {
 
 struct BlockRecord {
   BlockId id;
-  std::uint64_t generation = 0;  ///< of the commit that wrote this record
-  std::uint64_t length = 0;      ///< bytes
-  std::uint64_t capacity = 0;    ///< as given by the last open
+  std::uint64_t generation = 0;       ///< of the commit that wrote this record
+  std::uint64_t length = 0;           ///< bytes
+  std::uint64_t capacity = 0;         ///< as given by the last open
   std::vector<MappedExtent> extents;  ///< ascending by logical offset, disjoint
   std::vector<CrcRun> crc_runs;       ///< ascending; first_segment of the first is 0; empty when nothing is mapped
   friend bool operator==(const BlockRecord&, const BlockRecord&) = default;

@@ -70,7 +70,8 @@ void Recovery::take_block(std::string_view key, std::string_view value) {
   Result<BlockRecord> record = decode_block_record(value);
   if (!id || !record || record->id != *id) {
     const std::string who = id ? fmt::format("block {}", *id) : fmt::format("a key of {} bytes", key.size());
-    problem(fmt::format("{}: {}; not served", who, record ? "its record belongs to another block" : record.error().message()));
+    problem(fmt::format("{}: {}; not served", who,
+                        record ? "its record belongs to another block" : record.error().message()));
     return;
   }
   for (const MappedExtent& extent : record->extents) {
@@ -96,8 +97,8 @@ void Recovery::find_overlaps() {
   const Claim* furthest = nullptr;  // of those before, the one that reaches furthest
   for (const Claim& claim : claims_) {
     if (furthest != nullptr && furthest->extent.end() > claim.extent.device_offset) {
-      problem(fmt::format("blocks {} and {} both claim space: {} and {}; neither is served", furthest->owner, claim.owner,
-                          name(furthest->extent), name(claim.extent)));
+      problem(fmt::format("blocks {} and {} both claim space: {} and {}; neither is served", furthest->owner,
+                          claim.owner, name(furthest->extent), name(claim.extent)));
       damaged_.insert(furthest->owner);
       damaged_.insert(claim.owner);
     }
@@ -137,7 +138,8 @@ void Recovery::judge_stray(const ExtentRecord& record, bool key_is_reused) {
     return;
   }
   if (!damaged_.contains(record.owner)) {
-    problem(fmt::format("extent {} belongs to block {}, which does not know it; quarantined", name(record.extent), record.owner));
+    problem(fmt::format("extent {} belongs to block {}, which does not know it; quarantined", name(record.extent),
+                        record.owner));
   }
   quarantine(record.extent);
 }

@@ -23,7 +23,8 @@ namespace leap {
 
 class StoreCore;
 
-/// Fills core.index, core.allocator, core.recovery and the counters; writes repairs. Errors: the metadata cannot be read.
+/// Fills core.index, core.allocator, core.recovery and the counters; writes repairs. Errors: the metadata cannot be
+/// read.
 Result<> recover(StoreCore& core, const IdentityRecord& identity);
 
 }  // namespace leap

@@ -1,5 +1,5 @@
-// Who may use a block. Decisions are made under the index lock of the block, in functions that do not suspend; the tasks
-// around them wait, load what the entry does not hold, and try again when the block has changed meanwhile.
+// Who may use a block. Decisions are made under the index lock of the block, in functions that do not suspend; the
+// tasks around them wait, load what the entry does not hold, and try again when the block has changed meanwhile.
 #include <algorithm>
 
 #include <fmt/format.h>
@@ -36,7 +36,7 @@ std::uint64_t bytes_in(const std::vector<Extent>& extents) {
 struct StoreCore::Attachment {
   std::shared_ptr<PendingWrite> pending;  // got it
   std::optional<Error> refused;
-  bool needs_base = false;                // pending has a committed generation that must be loaded
+  bool needs_base = false;  // pending has a committed generation that must be loaded
   // None of them: the block is in transition, try again.
 };
 
@@ -99,9 +99,12 @@ StoreCore::Attachment StoreCore::begin_write(BlockIndex::Locked& block, BlockId 
     return outcome;
   }
   // A rewrite holds its base from the start, so that nothing can take it away.
-  if (std::shared_ptr<Generation> held = entry->need_live().committed.lock()) pending->base = std::move(held);
-  else if (std::optional<BlockRecord> record = entry->compact_record()) pending->base = publish(*entry, std::move(*record));
-  else outcome.needs_base = true;
+  if (std::shared_ptr<Generation> held = entry->need_live().committed.lock())
+    pending->base = std::move(held);
+  else if (std::optional<BlockRecord> record = entry->compact_record())
+    pending->base = publish(*entry, std::move(*record));
+  else
+    outcome.needs_base = true;
   entry->live->pending = pending;
   outcome.pending = std::move(pending);
   return outcome;
@@ -117,9 +120,10 @@ StoreCore::Attachment StoreCore::try_attach(BlockId id, std::uint64_t wanted, In
   }
   if (entry == nullptr) return begin_write(block, id, wanted);
   if ((entry->flags & BlockEntry::kUncertain) != 0) {
-    outcome.refused = store_error(Errc::kWrongState, fmt::format("block {}: a commit of it failed half way; it can be read, "
-                                                                 "and is settled by a restart",
-                                                                 id));
+    outcome.refused =
+        store_error(Errc::kWrongState, fmt::format("block {}: a commit of it failed half way; it can be read, "
+                                                   "and is settled by a restart",
+                                                   id));
     return outcome;
   }
   BlockLive& live = entry->need_live();
@@ -152,7 +156,7 @@ Task<Result<>> StoreCore::load_base(StorePoller& at, std::shared_ptr<PendingWrit
 }
 
 Task<Result<std::shared_ptr<PendingWrite>>> StoreCore::attach(StorePoller& at, BlockId id, std::uint64_t wanted,
-                                                                 Intent intent) {
+                                                              Intent intent) {
   const TimePoint give_up = at.poller.clock().now() + kPatience;
   Attachment outcome;
   for (;;) {
@@ -256,7 +260,8 @@ void StoreCore::expire_parked(TimePoint now) {
       pending.phase = PendingWrite::Phase::kDetaching;
       expired = entry->live->pending;
     }
-    if (now != TimePoint::max()) log_info("{}: block {}: the write session nobody came back for is dropped", config.name, id);
+    if (now != TimePoint::max())
+      log_info("{}: block {}: the write session nobody came back for is dropped", config.name, id);
     probe.blocks_cancelled.add();
     discard(expired);
   }
@@ -279,8 +284,9 @@ Task<Result<>> StoreCore::cancel(StorePoller& at, BlockId id) {
       BlockEntry* const entry = block.find();
       if (entry == nullptr) co_return Result<>{};
       const BlockLive* const live = entry->live.get();
-      const bool in_transition = live != nullptr && (live->removing || (live->pending != nullptr && live->pending->phase ==
-                                                                                    PendingWrite::Phase::kCommitting));
+      const bool in_transition =
+          live != nullptr &&
+          (live->removing || (live->pending != nullptr && live->pending->phase == PendingWrite::Phase::kCommitting));
       if (!in_transition) {
         if (live == nullptr || live->pending == nullptr) break;
         revoked = revoke(*entry);

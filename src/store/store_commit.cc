@@ -38,8 +38,10 @@ void for_each_segment(const PageMap& map, Fn&& fn) {
 
 // Adds the generation of the checksums from `segment` on; segments come in ascending order.
 void add_run(std::vector<CrcRun>& runs, std::uint32_t segment, std::uint64_t generation) {
-  if (runs.empty()) runs.push_back({0, generation});
-  else if (runs.back().generation != generation) runs.push_back({segment, generation});
+  if (runs.empty())
+    runs.push_back({0, generation});
+  else if (runs.back().generation != generation)
+    runs.push_back({segment, generation});
 }
 
 bool has_pages(const PageMap& map, std::uint32_t segment) {
@@ -66,10 +68,13 @@ struct StoreCore::CommitPlan {
 };
 
 Result<> StoreCore::begin_commit(PendingWrite& pending) {
-  if (fenced()) return store_error(Errc::kBusy, fmt::format("commit block {}: the device belongs to another worker now", pending.id));
+  if (fenced())
+    return store_error(Errc::kBusy,
+                       fmt::format("commit block {}: the device belongs to another worker now", pending.id));
   const BlockIndex::Locked block = index.lock(pending.id);
   if (pending.revoked) {
-    return store_error(Errc::kCancelled, fmt::format("block {} was cancelled or removed by another request", pending.id));
+    return store_error(Errc::kCancelled,
+                       fmt::format("block {} was cancelled or removed by another request", pending.id));
   }
   pending.phase = PendingWrite::Phase::kCommitting;
   return {};
@@ -245,7 +250,8 @@ Result<StoreCore::Removal> StoreCore::begin_remove(BlockId id) {
   BlockEntry* const entry = block.find();
   if (entry == nullptr) return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
   if ((entry->flags & BlockEntry::kUncertain) != 0) {
-    return store_error(Errc::kWrongState, fmt::format("block {}: a commit of it failed half way; it is settled by a restart", id));
+    return store_error(Errc::kWrongState,
+                       fmt::format("block {}: a commit of it failed half way; it is settled by a restart", id));
   }
   BlockLive& live = entry->need_live();
   removal.retry = live.removing || (live.pending != nullptr && live.pending->phase == PendingWrite::Phase::kCommitting);
@@ -261,7 +267,8 @@ Result<StoreCore::Removal> StoreCore::begin_remove(BlockId id) {
   live.removing = true;
   removal.generation = live.committed.lock();
   if (removal.generation == nullptr) {
-    if (std::optional<BlockRecord> record = entry->compact_record()) removal.generation = publish(*entry, std::move(*record));
+    if (std::optional<BlockRecord> record = entry->compact_record())
+      removal.generation = publish(*entry, std::move(*record));
   }
   return removal;
 }
@@ -291,7 +298,8 @@ Task<Result<>> StoreCore::load_for_removal(StorePoller& at, BlockId id, Removal&
 }
 
 Task<Result<>> StoreCore::remove(StorePoller& at, BlockId id) {
-  if (fenced()) co_return store_error(Errc::kBusy, fmt::format("remove block {}: the device belongs to another worker now", id));
+  if (fenced())
+    co_return store_error(Errc::kBusy, fmt::format("remove block {}: the device belongs to another worker now", id));
   const TimePoint give_up = at.poller.clock().now() + kPatience;
   Removal removal;
   for (;;) {
@@ -299,7 +307,8 @@ Task<Result<>> StoreCore::remove(StorePoller& at, BlockId id) {
     if (removal.done) co_return Result<>{};
     if (!removal.retry) break;
     if (at.poller.clock().now() >= give_up) {
-      co_return store_error(Errc::kBusy, fmt::format("remove block {}: an earlier request for it is still under way", id));
+      co_return store_error(Errc::kBusy,
+                            fmt::format("remove block {}: an earlier request for it is still under way", id));
     }
     co_await at.poller.sleep_for(kRetryAfter);
   }

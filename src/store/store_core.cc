@@ -102,7 +102,8 @@ namespace {
 // A blocking read that leaves nothing behind in the caller's frame but its result.
 Task<Result<CrcSegment>> fetch_segment(StorePoller& at, BlockingPool& blocking, BdevMetaStore& meta, BlockId id,
                                        std::uint64_t generation, std::uint32_t index) {
-  co_return co_await blocking.run(at.poller, [&meta, id, generation, index] { return meta.load_crcs(id, generation, index); });
+  co_return co_await blocking.run(at.poller,
+                                  [&meta, id, generation, index] { return meta.load_crcs(id, generation, index); });
 }
 
 }  // namespace
@@ -131,10 +132,11 @@ Error StoreCore::checksum_error(BlockId id, std::uint64_t offset, std::uint64_t 
     BlockIndex::Locked block = index.lock(id);
     if (BlockEntry* entry = block.find()) entry->flags |= BlockEntry::kDamaged;
   }
-  Error error = Error(Errc::kCorrupt, fmt::format("block {} offset {}: checksum of the page at device offset {} is {:08x}, "
-                                                  "should be {:08x}",
-                                                  id, offset, device_offset, found, expected))
-                    .in(ErrorDomain::kStore);
+  Error error =
+      Error(Errc::kCorrupt, fmt::format("block {} offset {}: checksum of the page at device offset {} is {:08x}, "
+                                        "should be {:08x}",
+                                        id, offset, device_offset, found, expected))
+          .in(ErrorDomain::kStore);
   log_error("{}: {}", config.name, error.message());
   return error;
 }

@@ -69,7 +69,8 @@ class StoreCore final : public Reclaimer, public PendingOwner {
     kFinish,  ///< only go on with an abandoned one
   };
   /// The write session of `id`, made, taken over or refused; its base is loaded.
-  Task<Result<std::shared_ptr<PendingWrite>>> attach(StorePoller& at, BlockId id, std::uint64_t capacity, Intent intent);
+  Task<Result<std::shared_ptr<PendingWrite>>> attach(StorePoller& at, BlockId id, std::uint64_t capacity,
+                                                     Intent intent);
   /// The committed generation of `id`, kept alive by the result.
   Task<Result<std::shared_ptr<Generation>>> pin(StorePoller& at, BlockId id);
   /// A reader or writer of `id` has gone.
@@ -94,8 +95,8 @@ class StoreCore final : public Reclaimer, public PendingOwner {
   // --- checksums ---
 
   /// From the cache, else from the metadata. `runs` are the generation's.
-  Task<Result<std::shared_ptr<const CrcSegment>>> load_segment(StorePoller& at, BlockId id, const std::vector<CrcRun>& runs,
-                                                               std::uint32_t index);
+  Task<Result<std::shared_ptr<const CrcSegment>>> load_segment(StorePoller& at, BlockId id,
+                                                               const std::vector<CrcRun>& runs, std::uint32_t index);
   /// Counts and reports a checksum error; the block is marked, everything else goes on.
   Error checksum_error(BlockId id, std::uint64_t offset, std::uint64_t device_offset, std::uint32_t expected,
                        std::uint32_t found);

@@ -1,4 +1,5 @@
-// StorePoller: one poller's share of a store: its channel to the device, its buffers, its group flush. Internal to the room.
+// StorePoller: one poller's share of a store: its channel to the device, its buffers, its group flush. Internal to the
+// room.
 //
 // Threading: that poller's thread only.
 //
@@ -30,15 +31,19 @@ class StagedWriter : public IntrusiveListNode {
 
 struct StorePoller {
   StorePoller(NvmePoller& its_poller, DmaPool& its_pool, StoreProbe& its_probe, bool volatile_cache)
-      : poller(its_poller), pool(its_pool), probe(its_probe), needs_flush(volatile_cache), gathering(its_poller, 1),
+      : poller(its_poller),
+        pool(its_pool),
+        probe(its_probe),
+        needs_flush(volatile_cache),
+        gathering(its_poller, 1),
         flushed_(its_poller) {}
 
   NvmePoller& poller;
   DmaPool& pool;
   StoreProbe& probe;
-  const bool needs_flush;                 ///< the device has a volatile write cache
+  const bool needs_flush;  ///< the device has a volatile write cache
   std::unique_ptr<BlockChannel> channel;
-  AsyncSemaphore gathering;               ///< one task at a time may wait for buffers while it holds some: no deadlock
+  AsyncSemaphore gathering;  ///< one task at a time may wait for buffers while it holds some: no deadlock
   IntrusiveList<StagedWriter> staged;
   Counter bytes_read;     ///< from the device, whole pages
   Counter bytes_written;  ///< to the device, padding included

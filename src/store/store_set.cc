@@ -18,9 +18,9 @@ Error not_found(BlockId id) { return store_error(Errc::kNotFound, fmt::format("b
 Result<> StoreSet::add(StorageType type, std::unique_ptr<BlockStore> store) {
   for (const Directory& there : directories_) {
     if (there.store->superblock().storage_id == store->superblock().storage_id) {
-      return store_error(Errc::kAlreadyExists, fmt::format("{} and {} have the same storage id {}: one is a copy of the other",
-                                                           there.store->config().name, store->config().name,
-                                                           store->superblock().storage_id));
+      return store_error(Errc::kAlreadyExists,
+                         fmt::format("{} and {} have the same storage id {}: one is a copy of the other",
+                                     there.store->config().name, store->config().name, store->superblock().storage_id));
     }
   }
   directories_.push_back({type, std::move(store)});
@@ -69,8 +69,8 @@ Result<StoreSet::Directory*> StoreSet::choose(StorageType type, std::uint64_t ca
   Directory* directory = choose_matching(type, any, capacity);
   if (directory == nullptr && !any) directory = choose_matching(type, true, capacity);
   if (directory != nullptr) return directory;
-  return store_error(Errc::kNoSpace, fmt::format("Not enough {} storage capacity for {} bytes ({} directories)", to_string(type),
-                                                 capacity, directories_.size()));
+  return store_error(Errc::kNoSpace, fmt::format("Not enough {} storage capacity for {} bytes ({} directories)",
+                                                 to_string(type), capacity, directories_.size()));
 }
 
 Task<Result<StoreSet::OpenedWriter>> StoreSet::open_writer(NvmePoller& poller, BlockId id, OpenWrite options) {
@@ -81,7 +81,8 @@ Task<Result<StoreSet::OpenedWriter>> StoreSet::open_writer(NvmePoller& poller, B
     directory = find(id);
     if (directory == nullptr) {
       // Two sessions that create one id at the same time must not do so in two directories.
-      if (placing_.contains(id)) co_return store_error(Errc::kBusy, fmt::format("block {}: another session is creating it", id));
+      if (placing_.contains(id))
+        co_return store_error(Errc::kBusy, fmt::format("block {}: another session is creating it", id));
       LEAP_CO_TRY(directory, choose(options.type, options.capacity));
       placing_.insert(id);
       placing = true;
@@ -104,7 +105,8 @@ Task<Result<StoreSet::OpenedReader>> StoreSet::open_reader(NvmePoller& poller, B
   co_return OpenedReader{std::move(reader), directory->type};
 }
 
-Task<Result<BlockInfo>> StoreSet::complete(NvmePoller& poller, BlockId id, std::uint64_t length, std::uint64_t capacity) {
+Task<Result<BlockInfo>> StoreSet::complete(NvmePoller& poller, BlockId id, std::uint64_t length,
+                                           std::uint64_t capacity) {
   const Directory* const directory = find(id);
   if (directory == nullptr) co_return not_found(id);
   co_return co_await directory->store->complete(poller, id, length, capacity);
@@ -135,8 +137,10 @@ StoreSet::ListPage StoreSet::list(Cursor cursor, std::size_t limit) const {
     const Directory& directory = directories_[cursor.directory];
     const BlockStore::ListPage part = directory.store->list(cursor.within, limit - page.blocks.size());
     for (const BlockInfo& info : part.blocks) page.blocks.push_back({info, directory.type});
-    if (part.next) cursor.within = *part.next;
-    else cursor = {cursor.directory + 1, 0};
+    if (part.next)
+      cursor.within = *part.next;
+    else
+      cursor = {cursor.directory + 1, 0};
   }
   if (cursor.directory < directories_.size()) page.next = cursor;
   return page;

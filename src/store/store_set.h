@@ -1,8 +1,8 @@
 // StoreSet: the data directories of a worker, each a BlockStore, behind one interface.
 //
 // A block lives in one store. New blocks go round robin over the directories of the requested type that have the space
-// (kDisk matches any type; no match falls back to any directory), as Curvine's protocol 4.5 says. A store that is not there
-// (device offline, failed to open) is simply not in the set: its blocks are unknown, nothing is re-mapped.
+// (kDisk matches any type; no match falls back to any directory), as Curvine's protocol 4.5 says. A store that is not
+// there (device offline, failed to open) is simply not in the set: its blocks are unknown, nothing is re-mapped.
 //
 //   StoreSet set;
 //   set.add(StorageType::kSpdkDisk, std::move(store));

@@ -40,7 +40,9 @@ static_assert(kClusterAt + Superblock::kMaxClusterId < kDeviceSizeAt);
 constexpr bool is_page(std::uint64_t value) { return value % kStorePage == 0; }
 
 Error corrupt(std::string what) {
-  return Error(Errc::kCorrupt, "superblock: " + std::move(what)).in(ErrorDomain::kStore).with_scope(ErrorScope::kDevice);
+  return Error(Errc::kCorrupt, "superblock: " + std::move(what))
+      .in(ErrorDomain::kStore)
+      .with_scope(ErrorScope::kDevice);
 }
 
 Result<> check_geometry(const Superblock& s) {
@@ -48,8 +50,8 @@ Result<> check_geometry(const Superblock& s) {
     return corrupt(fmt::format("device block size {}", s.block_size));
   }
   if (s.device_size < Superblock::kMinDeviceSize) return corrupt(fmt::format("device size {}", s.device_size));
-  if (!is_page(s.data_start) || !is_page(s.data_end) || s.data_start < Superblock::kArea || s.data_start >= s.data_end ||
-      s.data_end > s.device_size - Superblock::kArea) {
+  if (!is_page(s.data_start) || !is_page(s.data_end) || s.data_start < Superblock::kArea ||
+      s.data_start >= s.data_end || s.data_end > s.device_size - Superblock::kArea) {
     return corrupt(fmt::format("data area [{}, {}) on a device of {} bytes", s.data_start, s.data_end, s.device_size));
   }
   return {};
@@ -176,8 +178,8 @@ Result<Superblock> decode_superblock(std::span<const std::byte> bytes) {
 Task<Result<LoadedSuperblock>> load_superblock(BlockChannel& channel, NvmePoller& poller, DmaPool& pool,
                                                std::uint64_t device_size) {
   if (device_size < Superblock::kMinDeviceSize) {
-    co_return Error(Errc::kNotFound, fmt::format("no superblock: a device of {} is too small to have one",
-                                                 format_bytes(device_size)))
+    co_return Error(Errc::kNotFound,
+                    fmt::format("no superblock: a device of {} is too small to have one", format_bytes(device_size)))
         .in(ErrorDomain::kStore);
   }
   Result<Superblock> first = co_await read_copy(channel, poller, pool, 0);

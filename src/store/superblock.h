@@ -6,8 +6,8 @@
 //   | lease (+4 KiB) |        |                                          |                  |
 //   +----------------+--------+------------------------------------------+------------------+
 //
-// A device is bound by what is written here, never by its position or name. The copy with the higher epoch wins; a damaged
-// one is rewritten from the other. Encoding is pure; the I/O functions are tasks on a channel.
+// A device is bound by what is written here, never by its position or name. The copy with the higher epoch wins; a
+// damaged one is rewritten from the other. Encoding is pure; the I/O functions are tasks on a channel.
 #pragma once
 
 #include <array>
@@ -24,17 +24,17 @@ namespace leap {
 
 struct Superblock {
   static constexpr std::size_t kBytes = 4096;
-  static constexpr std::uint64_t kArea = 64 * 1024;         ///< at each end of the device
+  static constexpr std::uint64_t kArea = 64 * 1024;  ///< at each end of the device
   static constexpr std::uint64_t kDataStart = 1024 * 1024;
-  static constexpr std::uint64_t kLeaseOffset = 4096;       ///< within the first area
-  static constexpr std::uint32_t kVersion = 1;              ///< the newest format this code reads and writes
+  static constexpr std::uint64_t kLeaseOffset = 4096;  ///< within the first area
+  static constexpr std::uint32_t kVersion = 1;         ///< the newest format this code reads and writes
   static constexpr std::size_t kMaxClusterId = 127;
   static constexpr std::uint64_t kMinDeviceSize = 4 * kDataStart;
 
   std::uint32_t version = kVersion;
-  Uuid device_uuid;             ///< of this formatting of the device
-  Uuid namespace_uuid;          ///< what the device called itself when it was formatted; nil: nothing
-  Uuid storage_id;              ///< of the data directory
+  Uuid device_uuid;     ///< of this formatting of the device
+  Uuid namespace_uuid;  ///< what the device called itself when it was formatted; nil: nothing
+  Uuid storage_id;      ///< of the data directory
   std::uint32_t worker_id = 0;
   std::string cluster_id;
   std::uint64_t device_size = 0;  ///< bytes
@@ -63,8 +63,8 @@ struct LoadedSuperblock {
   bool repair_last = false;
 };
 
-/// Reads both copies. kNotFound (not formatted), kCorrupt (both damaged), kUnsupported, kWrongState (device smaller than
-/// recorded), device errors. A device that has grown is fine: the copy at its recorded end is used.
+/// Reads both copies. kNotFound (not formatted), kCorrupt (both damaged), kUnsupported, kWrongState (device smaller
+/// than recorded), device errors. A device that has grown is fine: the copy at its recorded end is used.
 Task<Result<LoadedSuperblock>> load_superblock(BlockChannel& channel, NvmePoller& poller, DmaPool& pool,
                                                std::uint64_t device_size);
 

@@ -65,17 +65,18 @@ struct BlockInfo {
 
 /// The space of one device (or the sum over several). free + allocated == capacity.
 struct SpaceInfo {
-  std::uint64_t capacity = 0;     ///< bytes that blocks can use, metadata areas excluded
-  std::uint64_t allocated = 0;    ///< bytes in extents, including draining and quarantined ones
-  std::uint64_t reserved = 0;     ///< promised to open writers and not allocated yet
-  std::uint64_t free = 0;         ///< not allocated
-  std::uint64_t available = 0;    ///< what the next open may ask for: free - reserved - set aside by configuration
+  std::uint64_t capacity = 0;   ///< bytes that blocks can use, metadata areas excluded
+  std::uint64_t allocated = 0;  ///< bytes in extents, including draining and quarantined ones
+  std::uint64_t reserved = 0;   ///< promised to open writers and not allocated yet
+  std::uint64_t free = 0;       ///< not allocated
+  std::uint64_t available = 0;  ///< what the next open may ask for: free - reserved - set aside by configuration
   std::uint64_t largest_free_extent = 0;
-  std::uint64_t draining = 0;     ///< allocated, owned by nobody, may still be written by a lost command: back after a restart
+  std::uint64_t draining =
+      0;  ///< allocated, owned by nobody, may still be written by a lost command: back after a restart
   std::uint64_t quarantined = 0;  ///< allocated, claimed by damaged metadata
   std::uint64_t blocks = 0;       ///< finalized
   std::uint64_t blocks_writing = 0;
-  double fragmentation = 0;       ///< 0: all free space in one piece; towards 1: in dust
+  double fragmentation = 0;  ///< 0: all free space in one piece; towards 1: in dust
 };
 
 /// Curvine's storage types, with its numbers.
@@ -84,13 +85,13 @@ std::string_view to_string(StorageType type);
 
 /// What recovery found wrong. Nothing in it was dropped silently; the rest is served.
 struct RecoveryReport {
-  std::uint64_t blocks = 0;             ///< served
+  std::uint64_t blocks = 0;  ///< served
   std::uint64_t extents = 0;
-  std::uint64_t epoch = 0;              ///< how often the device has been opened
-  bool clean_shutdown = false;          ///< the last owner closed it and its snapshot agrees
-  bool superblock_repaired = false;     ///< one of the two copies was damaged
+  std::uint64_t epoch = 0;           ///< how often the device has been opened
+  bool clean_shutdown = false;       ///< the last owner closed it and its snapshot agrees
+  bool superblock_repaired = false;  ///< one of the two copies was damaged
   std::uint64_t quarantined_bytes = 0;
-  std::vector<std::string> problems;    ///< one line each, at most kMaxProblems, then a count
+  std::vector<std::string> problems;  ///< one line each, at most kMaxProblems, then a count
   std::uint64_t problem_count = 0;
   static constexpr std::size_t kMaxProblems = 100;
 

@@ -15,8 +15,15 @@ Error store_error(Errc kind, std::string text) { return Error(kind, std::move(te
 
 WriterCore::WriterCore(StoreCore& core, StorePoller& at, StoreCore::Use use, std::shared_ptr<PendingWrite> pending,
                        std::uint64_t position)
-    : core_(core), at_(at), use_(std::move(use)), p_(std::move(pending)), id_(p_->id), capacity_(p_->capacity),
-      is_rewrite_(p_->base != nullptr), position_(position), progress_(at.poller) {}
+    : core_(core),
+      at_(at),
+      use_(std::move(use)),
+      p_(std::move(pending)),
+      id_(p_->id),
+      capacity_(p_->capacity),
+      is_rewrite_(p_->base != nullptr),
+      position_(position),
+      progress_(at.poller) {}
 
 WriterCore::~WriterCore() {
   if (p_ == nullptr) return;
@@ -71,8 +78,9 @@ Task<Result<>> WriterCore::open_stage(std::size_t want) {
 Task<Result<std::span<std::byte>>> WriterCore::prepare(std::size_t want) {
   LEAP_CO_TRY_VOID(usable());
   if (want == 0 || position_ > capacity_ || want > capacity_ - position_) {
-    Error refused = store_error(Errc::kInvalidArgument, fmt::format("block {}: write of {} bytes at {} exceeds block size {}",
-                                                                    id_, want, position_, capacity_));
+    Error refused = store_error(
+        Errc::kInvalidArgument,
+        fmt::format("block {}: write of {} bytes at {} exceeds block size {}", id_, want, position_, capacity_));
     fail(refused);
     co_return refused;
   }
@@ -189,8 +197,9 @@ Task<Result<>> WriterCore::settle(Tail tail) {
 Task<Result<>> WriterCore::seek(std::uint64_t offset) {
   LEAP_CO_TRY_VOID(usable());
   if (offset >= capacity_ && offset != position_) {
-    Error refused = store_error(Errc::kInvalidArgument, fmt::format("block {}: seek to {} in a block of at most {} bytes", id_,
-                                                                    offset, capacity_));
+    Error refused =
+        store_error(Errc::kInvalidArgument,
+                    fmt::format("block {}: seek to {} in a block of at most {} bytes", id_, offset, capacity_));
     fail(refused);
     co_return refused;
   }
@@ -239,9 +248,9 @@ Task<Result<>> WriterCore::set_length(std::uint64_t length) {
 Task<Result<>> WriterCore::resize(ResizeRequest request) {
   LEAP_CO_TRY_VOID(usable());
   if (request.length > capacity_ || (!request.truncate && !request.zero_range && request.length < p_->length)) {
-    Error refused = store_error(Errc::kInvalidArgument, fmt::format("block {}: resize from {} to {} bytes (capacity {}{})", id_,
-                                                                    p_->length, request.length, capacity_,
-                                                                    request.truncate ? "" : ", may not shrink"));
+    Error refused = store_error(Errc::kInvalidArgument,
+                                fmt::format("block {}: resize from {} to {} bytes (capacity {}{})", id_, p_->length,
+                                            request.length, capacity_, request.truncate ? "" : ", may not shrink"));
     fail(refused);
     co_return refused;
   }
@@ -252,19 +261,20 @@ Task<Result<>> WriterCore::resize(ResizeRequest request) {
 Task<Result<BlockInfo>> WriterCore::complete(std::uint64_t length) {
   if (completed_) {
     if (completed_->length == length) co_return *completed_;
-    co_return store_error(Errc::kWrongState, fmt::format("finalized block {} length mismatch: has {}, complete says {}", id_,
-                                                         completed_->length, length));
+    co_return store_error(Errc::kWrongState, fmt::format("finalized block {} length mismatch: has {}, complete says {}",
+                                                         id_, completed_->length, length));
   }
   LEAP_CO_TRY_VOID(usable());
   if (length > capacity_) {
     Result<> cancelled = co_await cancel();
     cancelled.ignore("the block is given up either way");
-    co_return store_error(Errc::kInvalidArgument, fmt::format("Invalid block length: block {} complete with {} of at most {}",
-                                                              id_, length, capacity_));
+    co_return store_error(
+        Errc::kInvalidArgument,
+        fmt::format("Invalid block length: block {} complete with {} of at most {}", id_, length, capacity_));
   }
   if (!is_rewrite_ && length > p_->length) {
-    co_return store_error(Errc::kInvalidArgument, fmt::format("block {}: complete with {} bytes, but {} were written", id_,
-                                                              length, p_->length));
+    co_return store_error(Errc::kInvalidArgument, fmt::format("block {}: complete with {} bytes, but {} were written",
+                                                              id_, length, p_->length));
   }
   if (length != p_->length) LEAP_CO_TRY_VOID(co_await set_length(length));
   LEAP_CO_TRY_VOID(co_await settle(Tail::kWrite));

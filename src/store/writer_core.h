@@ -8,9 +8,9 @@
 //   buffers run out (spill)                                             merged with what the page held before
 //   flush, complete                    written                          written too, padded with zeros or what it held
 //
-// A page written before in this session is written in place (nobody can see it), any other goes to newly allocated space.
-// Every I/O in flight is for pages before the staged ones, so they never overlap; going backwards waits for them first.
-// Bytes of a page past the block's length are always zeros.
+// A page written before in this session is written in place (nobody can see it), any other goes to newly allocated
+// space. Every I/O in flight is for pages before the staged ones, so they never overlap; going backwards waits for them
+// first. Bytes of a page past the block's length are always zeros.
 //
 // Threading: its poller's thread, one operation at a time.
 #pragma once
@@ -38,7 +38,9 @@ class WriterCore final : public StagedWriter {
   [[nodiscard]] BlockId id() const { return id_; }
   [[nodiscard]] std::uint64_t capacity() const { return capacity_; }
   [[nodiscard]] std::uint64_t position() const { return position_; }
-  [[nodiscard]] std::uint64_t length() const { return p_ == nullptr ? completed_.value_or(BlockInfo{}).length : p_->length; }
+  [[nodiscard]] std::uint64_t length() const {
+    return p_ == nullptr ? completed_.value_or(BlockInfo{}).length : p_->length;
+  }
   [[nodiscard]] bool is_rewrite() const { return is_rewrite_; }
   [[nodiscard]] bool finished() const { return finished_; }
   [[nodiscard]] NvmePoller& poller() const { return at_.poller; }

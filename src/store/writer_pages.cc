@@ -70,12 +70,14 @@ Task<Result<>> WriterCore::write_cached() {
 }
 
 void WriterCore::own(Extent extent) {
-  if (!p_->owned.empty() && p_->owned.back().end() == extent.device_offset) p_->owned.back().length += extent.length;
-  else p_->owned.push_back(extent);
+  if (!p_->owned.empty() && p_->owned.back().end() == extent.device_offset)
+    p_->owned.back().length += extent.length;
+  else
+    p_->owned.push_back(extent);
 }
 
-// How much more than `bytes` to take at once for a block that grows at its end: as much again as it has, within what it has
-// reserved. A small file so gets exactly its size, a large one few extents; commit gives back what is left.
+// How much more than `bytes` to take at once for a block that grows at its end: as much again as it has, within what it
+// has reserved. A small file so gets exactly its size, a large one few extents; commit gives back what is left.
 std::uint64_t WriterCore::look_ahead(std::uint64_t page, std::uint64_t bytes) const {
   const std::uint64_t end = page * kStorePage + bytes;
   if (end < p_->length || p_->reserved <= bytes || p_->owned.empty()) return 0;
@@ -166,7 +168,8 @@ void WriterCore::issue(std::uint64_t device_offset, DmaBuf part, std::uint64_t e
 }
 
 Task<void> WriterCore::write_run(WriterCore& self, std::uint64_t device_offset, DmaBuf part) {
-  Result<> written = co_await self.at_.channel->write(device_offset, std::move(part), BlockChannel::Sharing::kExclusive);
+  Result<> written =
+      co_await self.at_.channel->write(device_offset, std::move(part), BlockChannel::Sharing::kExclusive);
   if (!written) {
     if (written.error().may_have_executed()) self.p_->uncertain = true;
     self.fail(std::move(written).error().context(fmt::format("write block {}", self.id_)));

@@ -21,7 +21,8 @@ constexpr std::uint32_t kDiscoveryIdleMs = 120'000;
 std::uint32_t rounded_keep_alive(std::uint32_t kato_ms, Nanos limit) {
   if (kato_ms == 0) return 0;
   const std::uint64_t granules = (std::uint64_t{kato_ms} + kKeepAliveGranularityMs - 1) / kKeepAliveGranularityMs;
-  const auto limit_ms = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count());
+  const auto limit_ms =
+      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(limit).count());
   const std::uint64_t ms = std::min(granules * kKeepAliveGranularityMs, std::max<std::uint64_t>(limit_ms, 1));
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(ms, UINT32_MAX));
 }
@@ -178,8 +179,10 @@ void AdminQueue::set_keep_alive(std::uint32_t kato_ms) {
 
 void AdminQueue::arm_keep_alive() {
   const std::uint32_t ms = kato_ms_ == 0 && discovery() ? kDiscoveryIdleMs : kato_ms_;
-  if (ms == 0) keep_alive_.cancel();
-  else keep_alive_.arm(session_.shard().poller().clock().now() + std::chrono::milliseconds(ms));
+  if (ms == 0)
+    keep_alive_.cancel();
+  else
+    keep_alive_.arm(session_.shard().poller().clock().now() + std::chrono::milliseconds(ms));
 }
 
 void AdminQueue::keep_alive_due(void* self) {

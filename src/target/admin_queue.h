@@ -5,8 +5,8 @@
 //
 // Discovery controllers know a subset: Identify Controller, the discovery log, keep alive and events.
 //
-// Keep alive: KATO starts with Connect; traffic on any queue counts (CTRATT.TBKAS). When KATO passes without a command on
-// any queue, the controller reports a fatal status and every connection of it is closed. A discovery controller
+// Keep alive: KATO starts with Connect; traffic on any queue counts (CTRATT.TBKAS). When KATO passes without a command
+// on any queue, the controller reports a fatal status and every connection of it is closed. A discovery controller
 // without KATO ends after two idle minutes (NVMe Base 2.0, 3.1.3.3).
 //
 // Threading: the poller of the Admin queue's connection.
@@ -90,7 +90,7 @@ class AdminQueue final : public CommandQueue {
   std::uint32_t arbitration_ = nvme::Arbitration{}.to_dword();
   std::uint32_t error_recovery_ = 0;
   std::uint32_t write_atomicity_ = 0;
-  std::uint16_t over_temperature_ = 0;   // kelvin; this controller has no sensor
+  std::uint16_t over_temperature_ = 0;  // kelvin; this controller has no sensor
   std::uint16_t under_temperature_ = 0;
 };
 

@@ -18,7 +18,8 @@ Error bad(std::string what) {
   return Error(Errc::kInvalidArgument, "NVMe target: " + std::move(what)).in(ErrorDomain::kConfig);
 }
 
-Result<> in_range(const char* name, std::uint64_t value, std::uint64_t low, std::uint64_t high, std::uint64_t multiple = 1) {
+Result<> in_range(const char* name, std::uint64_t value, std::uint64_t low, std::uint64_t high,
+                  std::uint64_t multiple = 1) {
   if (value >= low && value <= high && value % multiple == 0) return {};
   if (multiple == 1) return bad(fmt::format("{} is {}, must be {} to {}", name, value, low, high));
   return bad(fmt::format("{} is {}, must be a multiple of {} from {} to {}", name, value, multiple, low, high));
@@ -42,7 +43,8 @@ Result<> check_limits(const TargetConfig& c) {
   LEAP_TRY_VOID(in_range("max_connections", c.max_connections, 1, 65536));
   LEAP_TRY_VOID(in_range("in_capsule_data_size", c.in_capsule_data_size, 0, 64 * kKiB, 16));
   LEAP_TRY_VOID(in_range("max_io_size", c.max_io_size, 4 * kKiB, DmaPool::kMaxBuffer));
-  if (!std::has_single_bit(c.max_io_size)) return bad(fmt::format("max_io_size is {}, must be a power of two", c.max_io_size));
+  if (!std::has_single_bit(c.max_io_size))
+    return bad(fmt::format("max_io_size is {}, must be a power of two", c.max_io_size));
   LEAP_TRY_VOID(in_range("max_h2c_data", c.max_h2c_data, 4 * kKiB, kMiB, 4));
   LEAP_TRY_VOID(in_range("max_c2h_data", c.max_c2h_data, 16 * kKiB, kMiB, 4));
   LEAP_TRY_VOID(in_range("max_r2t_bytes", c.max_r2t_bytes, 4 * kKiB, kMiB, 4));

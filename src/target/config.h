@@ -37,7 +37,7 @@ struct NamespaceConfig {
 enum class C2hSuccess : std::uint8_t {
   kNever,
   kWithoutFlowControl,  ///< only where the host disabled SQ flow control, and so does not wait for SQHD
-  kAlways,              ///< as SPDK does: SQHD then travels with the next response capsule; Linux, SPDK, FreeBSD and Leap accept it
+  kAlways,  ///< as SPDK does: SQHD then travels with the next response capsule; Linux, SPDK, FreeBSD and Leap accept it
 };
 
 struct TargetConfig {
@@ -52,10 +52,11 @@ struct TargetConfig {
   std::uint32_t max_io_queues = 64;      ///< I/O queue pairs per controller, 1..1024
   std::uint32_t max_controllers = 256;   ///< associations at the same time, 1..4096
   std::uint32_t max_connections = 1024;  ///< TCP connections at the same time, 1..65536
-  std::uint32_t in_capsule_data_size = 8192;  ///< bytes, 0..64 KiB, a multiple of 16; Fabrics and Admin always have 8 KiB
-  std::uint32_t max_io_size = 1U << 20;  ///< bytes, a power of two, 4 KiB..1 MiB: MDTS
-  std::uint32_t max_h2c_data = 1U << 20;  ///< MAXH2CDATA: bytes, a multiple of 4, 4 KiB..1 MiB
-  std::uint32_t max_c2h_data = 1U << 20;  ///< bytes of one C2HData, 16 KiB..1 MiB
+  std::uint32_t in_capsule_data_size =
+      8192;                                ///< bytes, 0..64 KiB, a multiple of 16; Fabrics and Admin always have 8 KiB
+  std::uint32_t max_io_size = 1U << 20;    ///< bytes, a power of two, 4 KiB..1 MiB: MDTS
+  std::uint32_t max_h2c_data = 1U << 20;   ///< MAXH2CDATA: bytes, a multiple of 4, 4 KiB..1 MiB
+  std::uint32_t max_c2h_data = 1U << 20;   ///< bytes of one C2HData, 16 KiB..1 MiB
   std::uint32_t max_r2t_bytes = 1U << 20;  ///< bytes one R2T asks for, 4 KiB..1 MiB
   std::uint32_t max_r2ts = 1;  ///< R2Ts outstanding per command, 1..16; never more than the host's MAXR2T allows
   bool header_digest = true;   ///< grant header digests to hosts that ask
@@ -64,8 +65,9 @@ struct TargetConfig {
 
   Nanos handshake_timeout = std::chrono::seconds(10);  ///< from accept to a successful Connect
   Nanos stall_timeout = std::chrono::seconds(30);  ///< a peer that owes us data, or reads nothing, is closed after this
-  Nanos linger_timeout = std::chrono::seconds(1);  ///< for a peer to read our last words (C2HTermReq, Disconnect) and close
-  Nanos max_keep_alive = std::chrono::hours(24);   ///< a longer KATO is cut down to this
+  Nanos linger_timeout =
+      std::chrono::seconds(1);  ///< for a peer to read our last words (C2HTermReq, Disconnect) and close
+  Nanos max_keep_alive = std::chrono::hours(24);  ///< a longer KATO is cut down to this
 
   /// Fills in nsids and names the first thing that is wrong. Error: kInvalidArgument of domain kConfig.
   Result<> validate();

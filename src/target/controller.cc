@@ -51,12 +51,14 @@ Controller::CcOutcome Controller::write_cc(nvme::Cc value) {
   const auto invalid = nvme::status(nvme::GenericStatus::kInvalidField, nvme::kDnr);
   const std::lock_guard lock(mutex_);
   if (value.en()) {
-    // What Identify and CAP offer: one command set, 4 KiB pages, round robin, standard entry sizes (0 until queues exist).
+    // What Identify and CAP offer: one command set, 4 KiB pages, round robin, standard entry sizes (0 until queues
+    // exist).
     const bool sizes_ok = (value.iosqes() == nvme::Cc::kIosqes || value.iosqes() == 0) &&
                           (value.iocqes() == nvme::Cc::kIocqes || value.iocqes() == 0);
     constexpr unsigned kAmsLsb = 11;
     const bool round_robin = nvme::get_bits<kAmsLsb, 3>(value.raw) == 0;
-    if (value.css() != nvme::Cc::kCssNvm || value.mps() != 0 || !round_robin || !sizes_ok) return {invalid, CcEffect::kNone};
+    if (value.css() != nvme::Cc::kCssNvm || value.mps() != 0 || !round_robin || !sizes_ok)
+      return {invalid, CcEffect::kNone};
   }
   const nvme::Cc before = cc_;
   CcEffect effect = CcEffect::kNone;

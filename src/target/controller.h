@@ -1,4 +1,5 @@
-// Controller: one association between a host and the subsystem, shared by its queues, which may live on different pollers.
+// Controller: one association between a host and the subsystem, shared by its queues, which may live on different
+// pollers.
 //
 //   CC / CSTS   event                       effect
 //   ----------+---------------------------+---------------------------------------------------------------------------
@@ -9,7 +10,8 @@
 //   any         the Admin queue is gone     every queue is closed; no new ones; the controller dies with the last of them
 //
 // Lifetime: held by the sessions of its queues (shared_ptr, copied at Connect, never per command); the subsystem only
-// knows it weakly. Threading: any poller of the target. The I/O path reads atomics; everything else takes a short mutex.
+// knows it weakly. Threading: any poller of the target. The I/O path reads atomics; everything else takes a short
+// mutex.
 #pragma once
 
 #include <atomic>

@@ -7,7 +7,8 @@
 //   acknowledge() |  stays             -> idle                 -> idle
 //
 // An event that was reported is masked until the host has read the log page that goes with it, without Retain
-// Asynchronous Event (NVMe Base 2.0, 5.2). Reading that page shows everything up to now, so it also settles what is owed.
+// Asynchronous Event (NVMe Base 2.0, 5.2). Reading that page shows everything up to now, so it also settles what is
+// owed.
 //
 // Threading: the controller's admin poller. Bounded: one bit per event, at most 1024 namespace ids.
 #pragma once
@@ -53,8 +54,10 @@ class AsyncEvents {
   /// Log page 04h: ascending; FFFFFFFFh alone when there are more than fit.
   [[nodiscard]] nvme::NamespaceList changed() const {
     nvme::NamespaceList list;
-    if (changed_.size() > list.ids.size()) list.ids[0] = nvme::kTooManyChanged;
-    else std::copy(changed_.begin(), changed_.end(), list.ids.begin());
+    if (changed_.size() > list.ids.size())
+      list.ids[0] = nvme::kTooManyChanged;
+    else
+      std::copy(changed_.begin(), changed_.end(), list.ids.begin());
     return list;
   }
   void clear_changed() { changed_.clear(); }

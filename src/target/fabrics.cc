@@ -21,7 +21,9 @@ Step invalid_parameter(Request& request, std::uint16_t offset, bool in_data) {
   request.dw0 = ConnectInvalid{.ipo = offset, .in_data = in_data}.to_dword();
   return request.fail(status(FabricsStatus::kConnectInvalidParameters, kDnr));
 }
-Step invalid_field_of_command(Request& request, std::uint16_t offset) { return invalid_parameter(request, offset, false); }
+Step invalid_field_of_command(Request& request, std::uint16_t offset) {
+  return invalid_parameter(request, offset, false);
+}
 Step invalid_field_of_data(Request& request, std::uint16_t offset) { return invalid_parameter(request, offset, true); }
 
 bool is_name(const std::array<char, 256>& field) {
@@ -31,7 +33,8 @@ bool is_name(const std::array<char, 256>& field) {
 
 Step begin_connect(Session& session, Request& request) {
   if (session.connected()) return request.fail(status(GenericStatus::kCommandSequenceError, kDnr));
-  if (nvme::connect_fields(request.cmd).recfmt != 0) return request.fail(status(FabricsStatus::kIncompatibleFormat, kDnr));
+  if (nvme::connect_fields(request.cmd).recfmt != 0)
+    return request.fail(status(FabricsStatus::kIncompatibleFormat, kDnr));
   if (const auto error = session.claim_data(request, nvme::DataDirection::kHostToController, sizeof(nvme::ConnectData),
                                             LengthRule::kAtLeast)) {
     return request.fail(*error);
@@ -87,7 +90,8 @@ Step property_get(Session& session, Request& request) {
     case nvme::PropertyOffset::kCsts: value = controller.csts().raw; break;
     default: return request.fail(status(GenericStatus::kInvalidField, kDnr));
   }
-  if (fields.bytes != (nvme::is_64bit(fields.offset) ? 8 : 4)) return request.fail(status(GenericStatus::kInvalidField, kDnr));
+  if (fields.bytes != (nvme::is_64bit(fields.offset) ? 8 : 4))
+    return request.fail(status(GenericStatus::kInvalidField, kDnr));
   request.dw0 = static_cast<std::uint32_t>(value & 0xFFFFFFFF);
   request.dw1 = static_cast<std::uint32_t>(value >> 32);
   return Step::kComplete;

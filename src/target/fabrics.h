@@ -1,7 +1,8 @@
 // Fabrics commands: Connect, Property Get and Set, Disconnect (NVMe Base 2.0, 6).
 //
-// Connect checks, in this order: record format, data, subsystem NQN, host NQN, allow-list, queue id and size, controller id.
-// What is wrong is reported as Connect Invalid Parameters with the offset of the offending field (IPO, IATTR). Poller only.
+// Connect checks, in this order: record format, data, subsystem NQN, host NQN, allow-list, queue id and size,
+// controller id. What is wrong is reported as Connect Invalid Parameters with the offset of the offending field (IPO,
+// IATTR). Poller only.
 #pragma once
 
 #include "target/request.h"

@@ -1,5 +1,5 @@
-// Get Features and Set Features (NVMe Base 2.0, 5.15 and 5.27). Nothing is saveable; nothing but Error Recovery belongs to
-// a namespace.
+// Get Features and Set Features (NVMe Base 2.0, 5.15 and 5.27). Nothing is saveable; nothing but Error Recovery belongs
+// to a namespace.
 #include <cstring>
 
 #include "nvme/fabrics.h"
@@ -43,13 +43,15 @@ std::uint32_t default_value(FeatureId id, const TargetConfig& config) {
   switch (id) {
     case FeatureId::kArbitration: return nvme::Arbitration{}.to_dword();
     case FeatureId::kVolatileWriteCache: return nvme::VolatileWriteCache{.enabled = true}.to_dword();
-    case FeatureId::kNumberOfQueues: return nvme::NumberOfQueues{.sq = config.max_io_queues, .cq = config.max_io_queues}.to_dword();
+    case FeatureId::kNumberOfQueues:
+      return nvme::NumberOfQueues{.sq = config.max_io_queues, .cq = config.max_io_queues}.to_dword();
     default: return 0;
   }
 }
 
 /// The namespace a feature command names, if that is wrong for the feature.
-std::optional<NvmeStatusCode> check_namespace(const Subsystem& subsystem, const FeatureTraits& traits, nvme::Nsid nsid) {
+std::optional<NvmeStatusCode> check_namespace(const Subsystem& subsystem, const FeatureTraits& traits,
+                                              nvme::Nsid nsid) {
   const bool none = nsid == nvme::kNoNamespace || nsid == nvme::kAllNamespaces;
   if (!none && subsystem.find(nsid) == nullptr) return status(GenericStatus::kInvalidNamespaceOrFormat, kDnr);
   if (!none && !traits.per_namespace) return status(CommandStatus::kFeatureNotNamespaceSpecific, kDnr);
@@ -63,7 +65,8 @@ std::uint32_t AdminQueue::current_feature(FeatureId id) const {
     case FeatureId::kArbitration: return arbitration_;
     case FeatureId::kErrorRecovery: return error_recovery_;
     case FeatureId::kWriteAtomicityNormal: return write_atomicity_;
-    case FeatureId::kVolatileWriteCache: return nvme::VolatileWriteCache{.enabled = controller().write_cache_enabled()}.to_dword();
+    case FeatureId::kVolatileWriteCache:
+      return nvme::VolatileWriteCache{.enabled = controller().write_cache_enabled()}.to_dword();
     case FeatureId::kNumberOfQueues: {
       const std::uint32_t granted = controller().granted_queues();
       return nvme::NumberOfQueues{.sq = granted, .cq = granted}.to_dword();
@@ -84,8 +87,10 @@ Step AdminQueue::get_features(Request& request) {
   }
   switch (fields.select) {
     case FeatureSelect::kCapabilities:
-      request.dw0 = nvme::FeatureCapabilities{.saveable = false, .namespace_specific = traits.per_namespace, .changeable = traits.changeable}
-                        .to_dword();
+      request.dw0 =
+          nvme::FeatureCapabilities{
+              .saveable = false, .namespace_specific = traits.per_namespace, .changeable = traits.changeable}
+              .to_dword();
       return Step::kComplete;
     case FeatureSelect::kDefault:
     case FeatureSelect::kSaved: request.dw0 = default_value(fields.fid, subsystem().config()); return Step::kComplete;
@@ -151,7 +156,8 @@ Step AdminQueue::set_features(Request& request) {
 
 Step AdminQueue::set_number_of_queues(Request& request, std::uint32_t value) {
   // 65535 (0's based) queues are one more than may exist (5.27.1.5).
-  if ((value & 0xFFFF) == 0xFFFF || (value >> 16) == 0xFFFF) return request.fail(status(GenericStatus::kInvalidField, kDnr));
+  if ((value & 0xFFFF) == 0xFFFF || (value >> 16) == 0xFFFF)
+    return request.fail(status(GenericStatus::kInvalidField, kDnr));
   const auto wanted = nvme::NumberOfQueues::from_dword(value);
   // A fabrics queue pair is one submission and one completion queue, so the smaller count decides.
   const auto granted = controller().negotiate_queues(std::min(wanted.sq, wanted.cq));

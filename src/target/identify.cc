@@ -1,7 +1,8 @@
 // Identify (NVMe Base 2.0, 5.17): every structure is 4096 bytes.
+#include "nvme/identify.h"
+
 #include <cstring>
 
-#include "nvme/identify.h"
 #include "nvme/identify_namespace.h"
 #include "target/admin_queue.h"
 #include "target/core.h"
@@ -101,7 +102,8 @@ Step AdminQueue::identify_command_set(Request& request, const nvme::IdentifyFiel
     return request.fail(status(GenericStatus::kInvalidField, kDnr));
   }
   if (fields.cns == Cns::kIoCommandSetNamespace) {
-    // No end-to-end protection, no storage tags: the NVM command set's own page is all zeros (NVM Command Set 1.0, 4.1.5.3).
+    // No end-to-end protection, no storage tags: the NVM command set's own page is all zeros (NVM Command Set 1.0,
+    // 4.1.5.3).
     if (subsystem().find(fields.nsid) == nullptr) {
       return request.fail(status(GenericStatus::kInvalidNamespaceOrFormat, kDnr));
     }

@@ -57,7 +57,8 @@ std::optional<NvmeStatusCode> IoQueue::locate(const Request& request, bool moves
   extent.access = &session_.shard().access(*ns);
   extent.offset = fields.slba << ns->block_shift();
   extent.bytes = std::uint64_t{fields.blocks} << ns->block_shift();
-  if (moves_data && extent.bytes > session_.subsystem().config().max_io_size) return status(GenericStatus::kInvalidField, kDnr);
+  if (moves_data && extent.bytes > session_.subsystem().config().max_io_size)
+    return status(GenericStatus::kInvalidField, kDnr);
   return std::nullopt;
 }
 
@@ -106,7 +107,8 @@ Step IoQueue::begin_write(Request& request) {
 Step IoQueue::execute_write(Request& request) {
   const Extent extent = extent_of(request);
   const bool then_flush = must_flush(request, extent);
-  if (request.buffer.valid()) return session_.run(request, write_device(request, *extent.access, extent.offset, then_flush));
+  if (request.buffer.valid())
+    return session_.run(request, write_device(request, *extent.access, extent.offset, then_flush));
   if (then_flush) return session_.run(request, flush_device(*extent.access, NvmOpcode::kWrite));
   return Step::kComplete;
 }
@@ -139,7 +141,8 @@ Step IoQueue::begin_dsm(Request& request) {
   }
   const nvme::DsmFields fields = nvme::dsm_fields(request.cmd);
   const std::uint64_t needed = std::uint64_t{fields.ranges} * sizeof(nvme::DsmRange);
-  if (const auto error = session_.claim_data(request, nvme::DataDirection::kHostToController, needed, LengthRule::kAtLeast)) {
+  if (const auto error =
+          session_.claim_data(request, nvme::DataDirection::kHostToController, needed, LengthRule::kAtLeast)) {
     return request.fail(*error);
   }
   if (request.length > kMaxDsmBytes) return request.fail(status(GenericStatus::kDataSglLengthInvalid, kDnr));
@@ -156,7 +159,8 @@ Step IoQueue::execute_dsm(Request& request) {
   for (std::size_t i = 0; i < fields.ranges; ++i) {
     nvme::DsmRange range;
     std::memcpy(&range, request.data.data() + i * sizeof range, sizeof range);
-    if (!nvme::in_range(range.slba, range.blocks, ns.blocks())) return request.fail(status(GenericStatus::kLbaOutOfRange, kDnr));
+    if (!nvme::in_range(range.slba, range.blocks, ns.blocks()))
+      return request.fail(status(GenericStatus::kLbaOutOfRange, kDnr));
     if (range.blocks == 0) continue;
     ranges.push_back({range.slba << ns.block_shift(), std::uint64_t{range.blocks} << ns.block_shift()});
   }

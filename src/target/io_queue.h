@@ -1,7 +1,7 @@
 // IoQueue: the NVM commands of one I/O queue (NVM Command Set 1.0, 3).
 //
-// A command is judged completely before anything happens: opcode, namespace, protection information, LBA range, size, data
-// pointer. Two ways to carry it out:
+// A command is judged completely before anything happens: opcode, namespace, protection information, LBA range, size,
+// data pointer. Two ways to carry it out:
 //   * memory   the namespace is memory: done on the spot, the payload goes from and to device memory without a copy.
 //              A block that is being received may be seen half-written by a concurrent Read of the same block.
 //   * channel  a task on the shard's BlockChannel, with a buffer from the shard's pool.

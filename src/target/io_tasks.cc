@@ -62,7 +62,8 @@ Task<NvmeStatusCode> read_device(Session& session, Request& request, NamespaceAc
 Task<NvmeStatusCode> write_device(Request& request, NamespaceAccess& access, std::uint64_t offset, bool then_flush) {
   request.data = {};
   // Whole blocks only, so no read-modify-write can undo a neighbour: no range lock needed.
-  const Result<> written = co_await access.channel->write(offset, std::move(request.buffer), BlockChannel::Sharing::kExclusive);
+  const Result<> written =
+      co_await access.channel->write(offset, std::move(request.buffer), BlockChannel::Sharing::kExclusive);
   if (!written.ok()) co_return device_status(written.error(), NvmOpcode::kWrite);
   if (!then_flush) co_return kSuccess;
   const NvmeStatusCode flushed = co_await flush_device(access, NvmOpcode::kWrite);

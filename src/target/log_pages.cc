@@ -25,7 +25,8 @@ std::vector<std::byte> effects_log() {
   using enum nvme::AdminOpcode;
   using enum nvme::NvmOpcode;
   nvme::CommandEffectsLog log;
-  for (const nvme::AdminOpcode opcode : {kGetLogPage, kIdentify, kAbort, kSetFeatures, kGetFeatures, kAsyncEventRequest, kKeepAlive, kFabrics}) {
+  for (const nvme::AdminOpcode opcode :
+       {kGetLogPage, kIdentify, kAbort, kSetFeatures, kGetFeatures, kAsyncEventRequest, kKeepAlive, kFabrics}) {
     log.set(opcode, nvme::kEffectSupported);
   }
   for (const nvme::NvmOpcode opcode : {kFlush, kRead, kCompare, kVerify}) log.set(opcode, nvme::kEffectSupported);
@@ -68,7 +69,8 @@ std::vector<std::byte> AdminQueue::smart_log() const {
   log.data_units_read.low = nvme::smart_data_units(read_bytes);
   log.data_units_written.low = nvme::smart_data_units(written_bytes);
   const Nanos up = session_.shard().poller().now() - core.started;
-  log.power_on_hours.low = static_cast<std::uint64_t>(std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::hours>(up).count(), 0));
+  log.power_on_hours.low =
+      static_cast<std::uint64_t>(std::max<std::int64_t>(std::chrono::duration_cast<std::chrono::hours>(up).count(), 0));
   log.power_cycles.low = 1;
   log.error_log_entries.low = controller().errors().count();
   return bytes_of(log);

@@ -17,7 +17,8 @@ namespace leap::target {
 
 class Namespace {
  public:
-  /// `config` has passed TargetConfig::validate(). Error kInvalidArgument: a block size NVMe cannot express, or no block.
+  /// `config` has passed TargetConfig::validate(). Error kInvalidArgument: a block size NVMe cannot express, or no
+  /// block.
   static Result<Namespace> create(const NamespaceConfig& config, const std::string& subsystem_nqn);
 
   [[nodiscard]] nvme::Nsid nsid() const { return nsid_; }

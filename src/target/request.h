@@ -60,28 +60,28 @@ enum class Step : std::uint8_t {
 struct Request : IntrusiveListNode {
   // Set by the transport before begin().
   nvme::Command cmd;
-  std::uint16_t slot = 0;           ///< index of this slot, for ever
+  std::uint16_t slot = 0;  ///< index of this slot, for ever
   RequestState state = RequestState::kFree;
   std::uint32_t capsule_bytes = 0;  ///< DATA bytes in the command capsule
 
   // Set by the command layer.
   nvme::DataDirection direction = nvme::DataDirection::kNone;  ///< of data that will really move
-  bool in_capsule = false;           ///< the SGL names data in the capsule, at capsule_offset
+  bool in_capsule = false;                                     ///< the SGL names data in the capsule, at capsule_offset
   std::uint32_t capsule_offset = 0;
-  std::uint32_t length = 0;          ///< bytes the host sends; of data to the host: data.size()
-  std::span<std::byte> data;         ///< where they are or go
-  DmaBuf buffer;                     ///< owns data, if a pool's memory
-  std::uint32_t charged = 0;         ///< bytes accounted to the connection's share of the pool
-  std::unique_ptr<std::byte[]> page; ///< owns data, if admin data
+  std::uint32_t length = 0;           ///< bytes the host sends; of data to the host: data.size()
+  std::span<std::byte> data;          ///< where they are or go
+  DmaBuf buffer;                      ///< owns data, if a pool's memory
+  std::uint32_t charged = 0;          ///< bytes accounted to the connection's share of the pool
+  std::unique_ptr<std::byte[]> page;  ///< owns data, if admin data
   std::uint32_t dw0 = 0;
   std::uint32_t dw1 = 0;
   NvmeStatusCode status;
 
   // The transport's progress.
-  std::uint32_t received = 0;     ///< bytes of host data that have arrived, in order
-  std::uint32_t requested = 0;    ///< bytes asked for by R2Ts so far
-  bool digest_failed = false;     ///< some of the data did not match its digest
-  std::uint64_t sent_mark = 0;    ///< kSending: over when the stream has sent this many bytes
+  std::uint32_t received = 0;   ///< bytes of host data that have arrived, in order
+  std::uint32_t requested = 0;  ///< bytes asked for by R2Ts so far
+  bool digest_failed = false;   ///< some of the data did not match its digest
+  std::uint64_t sent_mark = 0;  ///< kSending: over when the stream has sent this many bytes
 
   void enter(RequestState next) {
     LEAP_DCHECK(may_follow(state, next), "request state out of order");

@@ -68,8 +68,10 @@ void Session::establish(Established established) {
   entries_ = established.connect.entries;
   head_ = 1 % entries_;  // Connect itself was the first entry
   flow_control_disabled_ = established.connect.disable_sq_flow_control;
-  if (qid_ == nvme::kAdminQid) queue_ = std::make_unique<AdminQueue>(*this, established.connect.kato_ms);
-  else queue_ = std::make_unique<IoQueue>(*this);
+  if (qid_ == nvme::kAdminQid)
+    queue_ = std::make_unique<AdminQueue>(*this, established.connect.kato_ms);
+  else
+    queue_ = std::make_unique<IoQueue>(*this);
 }
 
 void Session::closing(CloseReason reason) {

@@ -6,12 +6,12 @@
 //   admin       | Fabrics and Admin commands (AdminQueue)
 //   I/O         | Fabrics and NVM commands (IoQueue)
 //
-// The transport hands in each command (begin), moves the host's data if asked to, hands it in again (execute), and asks for
-// the completion queue entry once the command is over. Commands that need the device or memory that isn't free now run as
-// tasks; a session must not be destroyed while pending() is not 0, unless the poller has been stopped.
+// The transport hands in each command (begin), moves the host's data if asked to, hands it in again (execute), and asks
+// for the completion queue entry once the command is over. Commands that need the device or memory that isn't free now
+// run as tasks; a session must not be destroyed while pending() is not 0, unless the poller has been stopped.
 //
-// Memory for data of devices that are not memory comes from the shard's DmaPool, at most share_bytes() per connection, so
-// that one peer which doesn't take its answers cannot starve the others.
+// Memory for data of devices that are not memory comes from the shard's DmaPool, at most share_bytes() per connection,
+// so that one peer which doesn't take its answers cannot starve the others.
 //
 // Threading: the shard's poller.
 #pragma once
@@ -83,11 +83,11 @@ class Session {
   [[nodiscard]] Subsystem& subsystem();
   [[nodiscard]] const std::shared_ptr<Controller>& controller() const { return controller_; }
 
-  /// Judges the data pointer of a command that moves `bytes` of data, and fills in request.direction, length and where data
-  /// in the capsule lies. A status to fail with, or nullopt. NVMe/TCP has two descriptors: data in the capsule (to the controller
-  /// only) and data in PDUs (NVMe TCP Transport 1.0, 3.3.2).
-  [[nodiscard]] std::optional<NvmeStatusCode> claim_data(Request& request, nvme::DataDirection direction, std::uint64_t bytes,
-                                                         LengthRule rule = LengthRule::kExact);
+  /// Judges the data pointer of a command that moves `bytes` of data, and fills in request.direction, length and where
+  /// data in the capsule lies. A status to fail with, or nullopt. NVMe/TCP has two descriptors: data in the capsule (to
+  /// the controller only) and data in PDUs (NVMe TCP Transport 1.0, 3.3.2).
+  [[nodiscard]] std::optional<NvmeStatusCode> claim_data(Request& request, nvme::DataDirection direction,
+                                                         std::uint64_t bytes, LengthRule rule = LengthRule::kExact);
   /// True when the host's data can land in, or leave from, device memory itself.
   [[nodiscard]] bool in_place(const Request& request) const {
     return request.in_capsule || !transport_.stages_payload();

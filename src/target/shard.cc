@@ -37,7 +37,8 @@ Shard::Shard(Core& core, std::size_t index, NvmePoller& poller, DmaPool& pool)
       kick_retry_(poller.timers(), &Shard::retry_kicks, this),
       scratch_lock_(poller, 1),
       log_limit_(10, std::chrono::seconds(1), poller.clock()) {
-  for (const Namespace& ns : core.subsystem->namespaces()) accesses_.push_back({.ns = &ns, .memory = ns.memory(), .channel = nullptr});
+  for (const Namespace& ns : core.subsystem->namespaces())
+    accesses_.push_back({.ns = &ns, .memory = ns.memory(), .channel = nullptr});
 }
 
 Shard::~Shard() = default;
@@ -139,9 +140,12 @@ void Shard::handle(Message& message) {
   const auto it = connections_.find(message.id);
   if (it == connections_.end()) return;  // it was faster
   Connection& connection = *it->second;
-  if (message.kind == Message::Kind::kEvent) connection.session().deliver_event(message.event, message.nsid);
-  else if (message.reason == CloseReason::kStopping) connection.close_gracefully(message.reason);
-  else connection.close_now(message.reason);
+  if (message.kind == Message::Kind::kEvent)
+    connection.session().deliver_event(message.event, message.nsid);
+  else if (message.reason == CloseReason::kStopping)
+    connection.close_gracefully(message.reason);
+  else
+    connection.close_now(message.reason);
 }
 
 void Shard::handle_adopt(std::unique_ptr<Stream> stream) {
@@ -166,8 +170,10 @@ void Shard::handle_stop(bool graceful) {
   listeners_.clear();
   // A connection may retire while it is closed, but leaves the map only later.
   for (auto& [id, connection] : connections_) {
-    if (graceful) connection->close_gracefully(CloseReason::kStopping);
-    else connection->close_now(CloseReason::kStopping);
+    if (graceful)
+      connection->close_gracefully(CloseReason::kStopping);
+    else
+      connection->close_now(CloseReason::kStopping);
   }
   finish_if_empty();
 }
@@ -179,9 +185,11 @@ void Shard::open_channels() {
   for (NamespaceAccess& access : accesses_) {
     if (access.channel != nullptr || stopping_) continue;
     auto channel = access.ns->device().open_channel(poller_, pool_);
-    if (channel.ok()) access.channel = std::move(channel).value();
+    if (channel.ok())
+      access.channel = std::move(channel).value();
     else if (const auto pass = log_limit_.admit()) {
-      log_warn("target: open namespace {} on poller {}: {}", access.ns->nsid(), poller_.name(), channel.error().to_string());
+      log_warn("target: open namespace {} on poller {}: {}", access.ns->nsid(), poller_.name(),
+               channel.error().to_string());
     }
   }
 }

@@ -1,8 +1,8 @@
 // Shard: the part of a target that lives on one poller: its connections, its channels to the devices, its counters.
 //
-// Connections never move between shards. What other threads want from a shard (take a new connection, close one, deliver
-// an event, stop) goes through an inbox: a short mutex and at most one mailbox entry per shard at a time, so that a full
-// mailbox delays a message but never loses it.
+// Connections never move between shards. What other threads want from a shard (take a new connection, close one,
+// deliver an event, stop) goes through an inbox: a short mutex and at most one mailbox entry per shard at a time, so
+// that a full mailbox delays a message but never loses it.
 //
 // Threading: "any thread" members say so; the rest belongs to the shard's poller.
 #pragma once
@@ -34,26 +34,26 @@ struct Core;
 
 /// What one shard has done. Written by its poller only, readable from anywhere.
 struct ShardProbe {
-  Counter connections;       ///< adopted
+  Counter connections;  ///< adopted
   Gauge connections_now;
   Counter closed[kCloseReasons];
   Counter admin_commands;
   Counter reads;
   Counter writes;
-  Counter other_commands;    ///< I/O queue commands that are neither
+  Counter other_commands;  ///< I/O queue commands that are neither
   Counter read_bytes;
   Counter written_bytes;
-  Counter failed_commands;   ///< answered with a status other than success
-  Counter digest_errors;     ///< data digests of the host that did not match
+  Counter failed_commands;  ///< answered with a status other than success
+  Counter digest_errors;    ///< data digests of the host that did not match
   Counter r2ts;
-  Counter buffer_waits;      ///< commands that waited for pool memory
+  Counter buffer_waits;  ///< commands that waited for pool memory
 };
 
 /// A namespace as one poller reaches it.
 struct NamespaceAccess {
   const Namespace* ns = nullptr;
-  std::span<std::byte> memory;             ///< not empty: I/O is a memory access
-  std::unique_ptr<BlockChannel> channel;   ///< nullptr while the device cannot be opened
+  std::span<std::byte> memory;            ///< not empty: I/O is a memory access
+  std::unique_ptr<BlockChannel> channel;  ///< nullptr while the device cannot be opened
 };
 
 class Shard {

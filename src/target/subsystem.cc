@@ -49,7 +49,8 @@ Result<std::unique_ptr<Subsystem>> Subsystem::create(TargetConfig config) {
     subsystem->namespaces_.push_back(std::move(made));
   }
   auto& namespaces = subsystem->namespaces_;
-  std::sort(namespaces.begin(), namespaces.end(), [](const Namespace& a, const Namespace& b) { return a.nsid() < b.nsid(); });
+  std::sort(namespaces.begin(), namespaces.end(),
+            [](const Namespace& a, const Namespace& b) { return a.nsid() < b.nsid(); });
   for (const Namespace& ns : namespaces) {
     subsystem->by_nsid_.resize(ns.nsid().value(), nullptr);
     subsystem->by_nsid_.back() = &ns;
@@ -58,7 +59,8 @@ Result<std::unique_ptr<Subsystem>> Subsystem::create(TargetConfig config) {
 }
 
 bool Subsystem::any_volatile_write_cache() const {
-  return std::any_of(namespaces_.begin(), namespaces_.end(), [](const Namespace& ns) { return ns.volatile_write_cache(); });
+  return std::any_of(namespaces_.begin(), namespaces_.end(),
+                     [](const Namespace& ns) { return ns.volatile_write_cache(); });
 }
 
 bool Subsystem::allows(std::string_view host_nqn) const {
@@ -119,12 +121,14 @@ nvme::IdentifyController Subsystem::identify(const Controller::Identity& control
   return id;
 }
 
-std::shared_ptr<Controller> Subsystem::admit(std::string host_nqn, const Uuid& host_id, bool discovery, QueueRef admin) {
+std::shared_ptr<Controller> Subsystem::admit(std::string host_nqn, const Uuid& host_id, bool discovery,
+                                             QueueRef admin) {
   const std::lock_guard lock(mutex_);
   if (controllers_.size() >= config_.max_controllers) return nullptr;
   // Ids are handed out in turn, so that a late message of an old host never names a new controller.
   do {
-    last_cntlid_ = last_cntlid_ >= nvme::kMaxCntlid.value() ? std::uint16_t{1} : static_cast<std::uint16_t>(last_cntlid_ + 1);
+    last_cntlid_ =
+        last_cntlid_ >= nvme::kMaxCntlid.value() ? std::uint16_t{1} : static_cast<std::uint16_t>(last_cntlid_ + 1);
   } while (controllers_.contains(nvme::Cntlid{last_cntlid_}));
   Controller::Identity identity{nvme::Cntlid{last_cntlid_}, std::move(host_nqn), host_id, discovery};
   auto controller = std::make_shared<Controller>(*this, std::move(identity), config_.max_io_queues, admin);

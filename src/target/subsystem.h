@@ -38,7 +38,9 @@ class Subsystem {
     return at < by_nsid_.size() ? by_nsid_[at] : nullptr;
   }
   /// Position of a namespace in namespaces().
-  [[nodiscard]] std::size_t index_of(const Namespace& ns) const { return static_cast<std::size_t>(&ns - namespaces_.data()); }
+  [[nodiscard]] std::size_t index_of(const Namespace& ns) const {
+    return static_cast<std::size_t>(&ns - namespaces_.data());
+  }
   /// NN: the largest nsid.
   [[nodiscard]] std::uint32_t max_nsid() const { return static_cast<std::uint32_t>(by_nsid_.size()); }
   [[nodiscard]] bool any_volatile_write_cache() const;
@@ -51,7 +53,8 @@ class Subsystem {
 
   // --- controllers ---
   /// A new association, or nullptr when there are max_controllers already.
-  [[nodiscard]] std::shared_ptr<Controller> admit(std::string host_nqn, const Uuid& host_id, bool discovery, QueueRef admin);
+  [[nodiscard]] std::shared_ptr<Controller> admit(std::string host_nqn, const Uuid& host_id, bool discovery,
+                                                  QueueRef admin);
   /// nullptr: no such controller, or it is going away.
   [[nodiscard]] std::shared_ptr<Controller> controller(nvme::Cntlid id) const;
   [[nodiscard]] std::vector<std::shared_ptr<Controller>> controllers() const;

@@ -33,7 +33,8 @@ Result<> check_seats(const TargetConfig& config, const std::vector<NvmeTarget::S
   for (const auto& seat : seats) {
     if (seat.pool.capacity() < least) {
       return bad(fmt::format("the pool of poller {} has {}, needs {} for I/O of {}", seat.poller.name(),
-                             format_bytes(seat.pool.capacity()), format_bytes(least), format_bytes(config.max_io_size)));
+                             format_bytes(seat.pool.capacity()), format_bytes(least),
+                             format_bytes(config.max_io_size)));
     }
   }
   return {};
@@ -108,7 +109,8 @@ Result<> NvmeTarget::stop(Nanos deadline) {
   if (wait(deadline)) return {};
   begin_stop(false);
   if (wait(kForcedStopGrace)) return {};
-  return Error(Errc::kTimedOut, fmt::format("stop NVMe target: a device still works on a command after {}", format_duration(deadline)));
+  return Error(Errc::kTimedOut,
+               fmt::format("stop NVMe target: a device still works on a command after {}", format_duration(deadline)));
 }
 
 void NvmeTarget::notify_namespace_changed(std::uint32_t nsid) {
@@ -149,7 +151,8 @@ void NvmeTarget::append_metrics(MetricsText& page) const {
   page.gauge("leap_target_connections", "TCP connections of the NVMe target", level(sum.connections_now));
   page.gauge("leap_target_controllers", "Associations with hosts", level(sum.controllers_now));
   page.counter("leap_target_connections_total", "TCP connections accepted", sum.connections);
-  page.counter("leap_target_connections_refused_total", "TCP connections turned away at max_connections", sum.connections_refused);
+  page.counter("leap_target_connections_refused_total", "TCP connections turned away at max_connections",
+               sum.connections_refused);
   page.counter("leap_target_keep_alive_expirations_total", "Associations ended because their host fell silent",
                sum.keep_alive_expirations);
   for (std::size_t i = 0; i < target::kCloseReasons; ++i) {

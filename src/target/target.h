@@ -1,8 +1,8 @@
 // NvmeTarget: an NVMe over TCP target: one NVM subsystem over any block devices, on any number of pollers.
 //
-// Connections are spread over the pollers as they come, so the queues of one controller may live on different ones. Memory
-// devices are served without a copy; others through their channels, with buffers from the poller's pool. The well-known
-// discovery service answers on the same addresses. It sleeps when idle: nothing polls, nothing ticks.
+// Connections are spread over the pollers as they come, so the queues of one controller may live on different ones.
+// Memory devices are served without a copy; others through their channels, with buffers from the poller's pool. The
+// well-known discovery service answers on the same addresses. It sleeps when idle: nothing polls, nothing ticks.
 //
 //   auto target = NvmeTarget::create(config, {{*poller0, *pool0}, {*poller1, *pool1}}).value();
 //   LEAP_TRY_VOID(target->start());                 // accepts connections from here on
@@ -37,7 +37,8 @@ class NvmeTarget {
  public:
   using Config = TargetConfig;
 
-  /// One poller of the target, with the buffers that its connections use. A pool holds at least two commands of max_io_size.
+  /// One poller of the target, with the buffers that its connections use. A pool holds at least two commands of
+  /// max_io_size.
   struct Seat {
     NvmePoller& poller;
     DmaPool& pool;
@@ -45,7 +46,7 @@ class NvmeTarget {
 
   /// Sums over all pollers.
   struct Probe {
-    std::uint64_t connections = 0;      ///< accepted so far
+    std::uint64_t connections = 0;  ///< accepted so far
     std::uint64_t connections_now = 0;
     std::uint64_t connections_refused = 0;  ///< turned away at max_connections
     std::uint64_t controllers_now = 0;
@@ -64,8 +65,8 @@ class NvmeTarget {
     std::uint64_t buffer_waits = 0;
   };
 
-  /// Validates everything, touches nothing. Errors: kInvalidArgument (configuration, a device NVMe cannot express, a pool that is
-  /// too small).
+  /// Validates everything, touches nothing. Errors: kInvalidArgument (configuration, a device NVMe cannot express, a
+  /// pool that is too small).
   static Result<std::unique_ptr<NvmeTarget>> create(Config config, std::vector<Seat> seats, Net& net = Net::system());
   /// Stops, waiting for the devices as long as it takes; with pollers that have been stopped already, at once.
   ~NvmeTarget();
@@ -77,8 +78,9 @@ class NvmeTarget {
   /// The addresses in use, with the ports the system chose where the configuration said 0. After start().
   [[nodiscard]] const std::vector<SocketAddress>& addresses() const { return addresses_; }
 
-  /// No new connections or commands; what was accepted is answered; then everything is closed. After `deadline` it is closed
-  /// without answers. Error kTimedOut: a device still works on a command; the target must be kept until stopped().
+  /// No new connections or commands; what was accepted is answered; then everything is closed. After `deadline` it is
+  /// closed without answers. Error kTimedOut: a device still works on a command; the target must be kept until
+  /// stopped().
   Result<> stop(Nanos deadline);
   /// The first half of stop(), for owners that drive the pollers themselves.
   void begin_stop(bool graceful = true);

@@ -11,7 +11,8 @@ namespace {
 Result<std::unique_ptr<BlockDevice>> open_namespace(const std::string& text, const std::string& name) {
   LEAP_TRY(const DeviceKind kind, device_kind(text));
   if (kind == DeviceKind::kNvme) {
-    return Error(Errc::kUnsupported, fmt::format("namespace '{}': a target serves memory and files (mem:, file:)", text))
+    return Error(Errc::kUnsupported,
+                 fmt::format("namespace '{}': a target serves memory and files (mem:, file:)", text))
         .in(ErrorDomain::kConfig);
   }
   return open_local_device(text, name);
@@ -21,7 +22,8 @@ Result<std::unique_ptr<BlockDevice>> open_namespace(const std::string& text, con
 
 Result<std::unique_ptr<TargetRunner>> TargetRunner::create(Options options) {
   if (options.pool_bytes == 0 || options.pool_bytes % kMiB != 0) {
-    return Error(Errc::kInvalidArgument, fmt::format("target pool of {} bytes: must be a multiple of 1 MiB", options.pool_bytes))
+    return Error(Errc::kInvalidArgument,
+                 fmt::format("target pool of {} bytes: must be a multiple of 1 MiB", options.pool_bytes))
         .in(ErrorDomain::kConfig);
   }
   auto runner = std::unique_ptr<TargetRunner>(new TargetRunner);
@@ -50,7 +52,8 @@ Result<std::unique_ptr<TargetRunner>> TargetRunner::create(Options options) {
     poller.core = cores[i];
     LEAP_TRY(auto made, NvmePoller::create(std::move(poller)));
     runner->pollers_.push_back(std::move(made));
-    runner->pools_.push_back(std::make_unique<DmaPool>(runner->arena_->memory().subspan(i * options.pool_bytes, options.pool_bytes)));
+    runner->pools_.push_back(
+        std::make_unique<DmaPool>(runner->arena_->memory().subspan(i * options.pool_bytes, options.pool_bytes)));
     seats.push_back({*runner->pollers_.back(), *runner->pools_.back()});
   }
   LEAP_TRY(runner->target_, NvmeTarget::create(std::move(config), std::move(seats)));

@@ -1,4 +1,5 @@
-// TargetRunner: a whole target from plain options: devices, memory, pollers, NvmeTarget; for `leap target` and the demo.
+// TargetRunner: a whole target from plain options: devices, memory, pollers, NvmeTarget; for `leap target` and the
+// demo.
 //
 //   LEAP_TRY(auto runner, TargetRunner::create({.target = config, .namespaces = {"mem:?size=512MiB"}, .cores = {0}}));
 //   LEAP_TRY_VOID(runner->start());
@@ -25,15 +26,15 @@ namespace leap {
 class TargetRunner {
  public:
   struct Options {
-    TargetConfig target;                  ///< everything but its namespaces
-    std::vector<std::string> namespaces;  ///< device strings, `mem:` or `file:`; nsids count from 1
-    std::vector<unsigned> cores;          ///< one poller is pinned to each; empty: one poller, not pinned
+    TargetConfig target;                   ///< everything but its namespaces
+    std::vector<std::string> namespaces;   ///< device strings, `mem:` or `file:`; nsids count from 1
+    std::vector<unsigned> cores;           ///< one poller is pinned to each; empty: one poller, not pinned
     std::uint64_t pool_bytes = 64 * kMiB;  ///< DMA memory per poller, a multiple of 1 MiB
-    NvmePoller::Config poller;            ///< of every poller; name and core are filled in
+    NvmePoller::Config poller;             ///< of every poller; name and core are filled in
   };
 
-  /// Opens and maps everything; nothing listens yet. Errors: those of the devices, the memory and NvmeTarget::create, each naming
-  /// its object.
+  /// Opens and maps everything; nothing listens yet. Errors: those of the devices, the memory and NvmeTarget::create,
+  /// each naming its object.
   static Result<std::unique_ptr<TargetRunner>> create(Options options);
   /// As stop(), without a limit.
   ~TargetRunner();

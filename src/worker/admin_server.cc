@@ -48,15 +48,9 @@ std::optional<StoreSet::Cursor> parse_cursor(std::string_view text) {
 
 json block_json(const StoreSet::Listed& block) {
   const BlockInfo& info = block.info;
-  return {{"id", info.id.value()},
-          {"state", to_string(info.state)},
-          {"length", info.length},
-          {"capacity", info.capacity},
-          {"generation", info.generation},
-          {"allocated_bytes", info.allocated_bytes},
-          {"rewriting", info.rewriting},
-          {"damaged", info.damaged},
-          {"storage_type", to_string(block.type)}};
+  return {{"id", info.id.value()},       {"state", to_string(info.state)}, {"length", info.length},
+          {"capacity", info.capacity},   {"generation", info.generation},  {"allocated_bytes", info.allocated_bytes},
+          {"rewriting", info.rewriting}, {"damaged", info.damaged},        {"storage_type", to_string(block.type)}};
 }
 
 void reply(httplib::Response& response, const json& body, int status = 200) {
@@ -65,7 +59,9 @@ void reply(httplib::Response& response, const json& body, int status = 200) {
   response.set_content(body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n", "application/json");
 }
 
-void refuse(httplib::Response& response, int status, std::string_view text) { reply(response, {{"error", text}}, status); }
+void refuse(httplib::Response& response, int status, std::string_view text) {
+  reply(response, {{"error", text}}, status);
+}
 
 int status_of(const Error& error) {
   switch (error.kind()) {
@@ -91,7 +87,8 @@ Error bind_error(const std::string& host, std::uint16_t port) {
   if (!probe.valid()) return Error::os(errno, where);
   const int one = 1;
   ::setsockopt(probe.get(), SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (::bind(probe.get(), address->data(), address->size()) != 0 || ::listen(probe.get(), 1) != 0) return Error::os(errno, where);
+  if (::bind(probe.get(), address->data(), address->size()) != 0 || ::listen(probe.get(), 1) != 0)
+    return Error::os(errno, where);
   return Error::os(EADDRINUSE, where);  // it was, a moment ago
 }
 
@@ -141,7 +138,8 @@ void AdminServer::Impl::configure() {
   http.Get(R"(/api/v1/blocks/([^/]+))", [this](const auto& request, auto& response) { stat(request, response); });
   http.Delete(R"(/api/v1/blocks/([^/]+))", [this](const auto& request, auto& response) { remove(request, response); });
   http.set_error_handler([](const httplib::Request& request, httplib::Response& response) {
-    if (response.body.empty()) refuse(response, response.status, fmt::format("{} {}: no such page", request.method, request.path));
+    if (response.body.empty())
+      refuse(response, response.status, fmt::format("{} {}: no such page", request.method, request.path));
   });
 }
 

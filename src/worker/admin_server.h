@@ -9,8 +9,8 @@
 //
 // Errors are {"error": "text"} with 400 (bad request), 404 (unknown), 409 (busy), 503 (stopping), 500.
 //
-// Threading: bind, serve and stop block and belong to a control thread. Requests run on threads of the server's own, which ask
-// pollers where they have to: the pollers must outlive stop().
+// Threading: bind, serve and stop block and belong to a control thread. Requests run on threads of the server's own,
+// which ask pollers where they have to: the pollers must outlive stop().
 #pragma once
 
 #include <cstdint>

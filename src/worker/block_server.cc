@@ -14,7 +14,8 @@ namespace leap {
 struct BlockServer::Shard {
   Shard(BlockServer& owner, const PollerContext& place, StoreSet& store)
       : server(owner),
-        context(*place.poller, *place.pool, store, owner.config_.session, owner.policy_, owner.headers_, owner.writers_) {}
+        context(*place.poller, *place.pool, store, owner.config_.session, owner.policy_, owner.headers_,
+                owner.writers_) {}
 
   BlockServer& server;
   SessionContext context;
@@ -33,7 +34,10 @@ struct BlockServer::Arrival {
 class BlockServer::Listener final : public Pollable {
  public:
   Listener(BlockServer& server, NvmePoller& poller, std::unique_ptr<Acceptor> acceptor)
-      : server_(server), poller_(poller), acceptor_(std::move(acceptor)), retry_(poller.timers(), &Listener::resume, this) {}
+      : server_(server),
+        poller_(poller),
+        acceptor_(std::move(acceptor)),
+        retry_(poller.timers(), &Listener::resume, this) {}
   ~Listener() override { acceptor_->detach(); }
 
   Result<> attach() { return acceptor_->attach(poller_, *this); }
@@ -78,8 +82,8 @@ BlockServer::BlockServer(Config config, Net& /*net*/, const std::vector<PollerCo
   for (const PollerContext& place : pollers) shards_.push_back(std::make_unique<Shard>(*this, place, store));
 }
 
-Result<std::unique_ptr<BlockServer>> BlockServer::start(Config config, Net& net, const std::vector<PollerContext>& pollers,
-                                                        StoreSet& store) {
+Result<std::unique_ptr<BlockServer>> BlockServer::start(Config config, Net& net,
+                                                        const std::vector<PollerContext>& pollers, StoreSet& store) {
   LEAP_CHECK(!pollers.empty(), "a worker needs a poller");
   std::unique_ptr<BlockServer> server(new BlockServer(std::move(config), net, pollers, store));
   LEAP_TRY_VOID(server->listen(net));
@@ -178,8 +182,10 @@ Task<void> BlockServer::run_session(Shard& shard, std::unique_ptr<AsyncStream> s
 Task<bool> BlockServer::drain(Shard& shard, TimePoint deadline, bool abort) {
   shard.draining = true;
   shard.sessions.for_each([abort](Session& session) {
-    if (abort) session.abort();
-    else session.drain();
+    if (abort)
+      session.abort();
+    else
+      session.drain();
   });
   while (!shard.sessions.empty() && shard.context.poller.clock().now() < deadline) {
     co_await shard.context.poller.sleep_for(std::chrono::milliseconds(1));
@@ -206,7 +212,8 @@ Result<> BlockServer::stop(Nanos limit) {
   bool drained = drain_all(deadline, false);
   if (!drained) drained = drain_all(Clock::system().now() + kAbortLimit, true);
   if (!drained) {
-    return Error(Errc::kTimedOut, fmt::format("stop RPC port {}: {} connections are still waiting for the store", address_, sessions()))
+    return Error(Errc::kTimedOut,
+                 fmt::format("stop RPC port {}: {} connections are still waiting for the store", address_, sessions()))
         .in(ErrorDomain::kRpc);
   }
   // A session may have asked another poller for a writer just before it ended: those calls must not outlive us.

@@ -1,12 +1,12 @@
-// BlockServer: the RPC port of a worker. Accepts clients and spreads them over the pollers; each connection then lives on one
-// poller, which owns the queue pairs it uses, so that a request crosses no thread between socket and device.
+// BlockServer: the RPC port of a worker. Accepts clients and spreads them over the pollers; each connection then lives
+// on one poller, which owns the queue pairs it uses, so that a request crosses no thread between socket and device.
 //
 //   LEAP_TRY(auto server, BlockServer::start(config, Net::system(), pollers, store));
 //   ... server->address() ...
 //   LEAP_TRY_VOID(server->stop(10s));
 //
-// Threading: start, stop and the destructor block and belong to a control thread, while the pollers run; the getters are for
-// any thread. The store and the pollers outlive the server.
+// Threading: start, stop and the destructor block and belong to a control thread, while the pollers run; the getters
+// are for any thread. The store and the pollers outlive the server.
 #pragma once
 
 #include <atomic>
@@ -37,9 +37,9 @@ class BlockServer {
   BlockServer(const BlockServer&) = delete;
   BlockServer& operator=(const BlockServer&) = delete;
 
-  /// Accepts nobody any more, closes idle connections at once, lets requests in progress finish within `limit` and then closes
-  /// those too. Write sessions are handed back to the store. Error kTimedOut: the store still holds sessions up after a
-  /// further kAbortLimit; they go on by themselves, and stop() may be called again. Idempotent.
+  /// Accepts nobody any more, closes idle connections at once, lets requests in progress finish within `limit` and then
+  /// closes those too. Write sessions are handed back to the store. Error kTimedOut: the store still holds sessions up
+  /// after a further kAbortLimit; they go on by themselves, and stop() may be called again. Idempotent.
   Result<> stop(Nanos limit);
   static constexpr Nanos kAbortLimit = std::chrono::seconds(5);
 

@@ -25,14 +25,17 @@ std::string_view next_part(std::string_view& text, char separator) {
   return part;
 }
 
-/// Dot-separated identifiers: numbers by value and before words, words by character, fewer before more (SemVer 2.0.0, 11.4).
+/// Dot-separated identifiers: numbers by value and before words, words by character, fewer before more (SemVer 2.0.0,
+/// 11.4).
 std::strong_ordering compare_prerelease(std::string_view a, std::string_view b) {
   while (!a.empty() && !b.empty()) {
     const std::string_view left = next_part(a, '.'), right = next_part(b, '.');
     const auto left_number = number(left), right_number = number(right);
     std::strong_ordering order = left.compare(right) <=> 0;
-    if (left_number && right_number) order = *left_number <=> *right_number;
-    else if (left_number || right_number) order = left_number ? std::strong_ordering::less : std::strong_ordering::greater;
+    if (left_number && right_number)
+      order = *left_number <=> *right_number;
+    else if (left_number || right_number)
+      order = left_number ? std::strong_ordering::less : std::strong_ordering::greater;
     if (order != 0) return order;
   }
   return !a.empty() <=> !b.empty();

@@ -6,8 +6,8 @@
 //   a minimum is set, and the release is older, absent or not a version      warn       reject
 //   the client does not say who it is                                        allow      reject
 //
-// Versions are [v]X.Y.Z[-prerelease][+build], ordered as semantic versions; the build is ignored. A bound or mode in the
-// configuration that makes no sense is as if it were not there, as Curvine treats it.
+// Versions are [v]X.Y.Z[-prerelease][+build], ordered as semantic versions; the build is ignored. A bound or mode in
+// the configuration that makes no sense is as if it were not there, as Curvine treats it.
 //
 // Threading: immutable after construction.
 #pragma once

@@ -1,8 +1,5 @@
 #include "worker/config.h"
 
-#include <ifaddrs.h>
-#include <net/if.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
@@ -10,6 +7,8 @@
 #include <set>
 
 #include <fmt/format.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 
 #include "base/address.h"
 #include "base/scope_exit.h"
@@ -21,26 +20,34 @@ namespace {
 constexpr Nanos kLongest = std::chrono::hours(24 * 365);
 
 // Sections of a Curvine cluster file that other programs own.
-constexpr const char* kForeignSections[] = {"journal", "client", "fuse",  "log",        "job",
-                                            "cli",     "transfer", "s3_gateway", "fault_injection"};
+constexpr const char* kForeignSections[] = {"journal",  "client",     "fuse",           "log", "job", "cli",
+                                            "transfer", "s3_gateway", "fault_injection"};
 
 // Keys of [worker] that tune Curvine's thread pools, pipes and load tasks. They are legal and mean nothing here.
 struct UnusedNumber {
   const char* key;
   std::int64_t fallback;
 };
-constexpr UnusedNumber kUnusedNumbers[] = {
-    {"io_threads", 32},       {"worker_threads", 32},       {"scheduler_threads", 2},
-    {"executor_threads", 10}, {"executor_channel_size", 1000}, {"pipe_buf_size", 65536},
-    {"pipe_pool_init_cap", 0}, {"pipe_pool_max_cap", 2000},  {"pipe_pool_idle_time", 0},
-    {"block_replication_concurrency_limit", 100}, {"block_replication_chunk_size", 1048576}};
+constexpr UnusedNumber kUnusedNumbers[] = {{"io_threads", 32},
+                                           {"worker_threads", 32},
+                                           {"scheduler_threads", 2},
+                                           {"executor_threads", 10},
+                                           {"executor_channel_size", 1000},
+                                           {"pipe_buf_size", 65536},
+                                           {"pipe_pool_init_cap", 0},
+                                           {"pipe_pool_max_cap", 2000},
+                                           {"pipe_pool_idle_time", 0},
+                                           {"block_replication_concurrency_limit", 100},
+                                           {"block_replication_chunk_size", 1048576}};
 constexpr const char* kUnusedSwitches[] = {"enable_splice", "enable_send_file", "enable_s3_gateway"};
 
 LogConfig read_log(ConfigTable table) {
   LogConfig log;
   const std::string level = table.string("level", "INFO");
-  if (const auto parsed = parse_log_level(level); parsed.ok()) log.level = *parsed;
-  else table.report("level", parsed.error().message());
+  if (const auto parsed = parse_log_level(level); parsed.ok())
+    log.level = *parsed;
+  else
+    table.report("level", parsed.error().message());
   // Not Curvine's "stdout": there a script reads the one line that says "ready".
   log.destination = table.string("log_dir", "stderr");
   if (log.destination.empty()) log.destination = "stderr";
@@ -89,8 +96,10 @@ void read_data_dirs(ConfigTable& table, std::vector<DataDir>& dirs) {
   for (const std::string& entry : table.strings("data_dir")) {
     if (std::ranges::all_of(entry, [](char c) { return c == ' ' || c == '\t'; })) continue;
     auto dir = DataDir::parse(entry, base);
-    if (dir.ok()) dirs.push_back(*std::move(dir));
-    else table.report("data_dir", dir.error().message());
+    if (dir.ok())
+      dirs.push_back(*std::move(dir));
+    else
+      table.report("data_dir", dir.error().message());
   }
 }
 
@@ -104,7 +113,8 @@ void read_worker(ConfigTable table, WorkerConfig& config) {
   config.io_slow_threshold = table.duration("io_slow_threshold", config.io_slow_threshold, Nanos{0}, kLongest);
   config.io_timeout = table.duration("io_timeout", config.io_timeout, std::chrono::milliseconds(1), kLongest);
   config.io_close_idle = table.boolean("io_close_idle", config.io_close_idle);
-  for (const UnusedNumber& unused : kUnusedNumbers) static_cast<void>(table.integer(unused.key, unused.fallback, 0, INT64_MAX));
+  for (const UnusedNumber& unused : kUnusedNumbers)
+    static_cast<void>(table.integer(unused.key, unused.fallback, 0, INT64_MAX));
   for (const char* unused : kUnusedSwitches) static_cast<void>(table.boolean(unused, false));
   config.log = read_log(table.table("log"));
   config.compatibility = read_compatibility(table.table("compatibility"));
@@ -155,17 +165,20 @@ Result<> WorkerConfig::validate() const {
   if (cluster_id.empty() || cluster_id.size() > 127 || cluster_id.find('/') != std::string::npos) {
     return bad("cluster_id", fmt::format("'{}' is no name for a directory", cluster_id));
   }
-  if (rpc_port != 0 && rpc_port == web_port) return bad("worker.web_port", fmt::format("{} is the rpc_port too", web_port));
+  if (rpc_port != 0 && rpc_port == web_port)
+    return bad("worker.web_port", fmt::format("{} is the rpc_port too", web_port));
   std::set<std::string> paths;
   for (const DataDir& dir : data_dirs) {
     if (!paths.insert(dir.path).second) return bad("worker.data_dir", fmt::format("'{}' is listed twice", dir.path));
   }
   if (leap.header_memory < leap.max_header) {
-    return bad("worker.leap.header_memory", fmt::format("{} is less than max_header ({})", format_bytes(leap.header_memory),
-                                                        format_bytes(leap.max_header)));
+    return bad("worker.leap.header_memory",
+               fmt::format("{} is less than max_header ({})", format_bytes(leap.header_memory),
+                           format_bytes(leap.max_header)));
   }
   if (!leap.devices.empty() && leap.devices.size() != data_dirs.size()) {
-    return bad("worker.leap.devices", fmt::format("{} entries for {} data_dir entries", leap.devices.size(), data_dirs.size()));
+    return bad("worker.leap.devices",
+               fmt::format("{} entries for {} data_dir entries", leap.devices.size(), data_dirs.size()));
   }
   return {};
 }

@@ -1,8 +1,8 @@
 // WorkerConfig: a Curvine cluster file as a worker sees it, checked as a whole before anything starts.
 //
-// Keys and defaults are Curvine's, so that an operator's file works unchanged; keys of ours stand in [worker.leap], which
-// Curvine ignores. Every key of the sections a worker owns is used or reported with its line; sections of other programs
-// ([fuse], [client], ...) are not looked into.
+// Keys and defaults are Curvine's, so that an operator's file works unchanged; keys of ours stand in [worker.leap],
+// which Curvine ignores. Every key of the sections a worker owns is used or reported with its line; sections of other
+// programs ([fuse], [client], ...) are not looked into.
 //
 //   LEAP_TRY(ConfigFile file, ConfigFile::load(path));
 //   WorkerConfig config = WorkerConfig::read(file);
@@ -26,16 +26,16 @@ namespace leap {
 
 /// [worker.leap]: what Curvine has no key for.
 struct LeapConfig {
-  std::string web_hostname = "127.0.0.1";     ///< HTTP binds here: whoever reaches it can delete blocks
-  std::uint32_t web_threads = 2;              ///< 1 .. 64
-  std::uint32_t max_sessions = 8192;          ///< client connections, 1 .. 1048576; more are closed at once
-  std::uint64_t max_header = 256ULL << 20;    ///< bytes of one request's header, 4 KiB .. 1 GiB
-  std::uint64_t header_memory = 1ULL << 30;   ///< bytes of all headers above 64 KiB together, >= max_header
+  std::string web_hostname = "127.0.0.1";          ///< HTTP binds here: whoever reaches it can delete blocks
+  std::uint32_t web_threads = 2;                   ///< 1 .. 64
+  std::uint32_t max_sessions = 8192;               ///< client connections, 1 .. 1048576; more are closed at once
+  std::uint64_t max_header = 256ULL << 20;         ///< bytes of one request's header, 4 KiB .. 1 GiB
+  std::uint64_t header_memory = 1ULL << 30;        ///< bytes of all headers above 64 KiB together, >= max_header
   Nanos send_timeout = std::chrono::seconds(120);  ///< a client that does not take a reply for so long is dropped
   Nanos stop_timeout = std::chrono::seconds(10);   ///< for requests in progress when the worker stops
   Nanos detach_grace = std::chrono::minutes(10);   ///< abandoned writes are kept this long
-  /// For data_dir entries in their order: the device behind each (UUID, name or URI such as file:///path?size=10GiB). Needed
-  /// by `format`, and where a directory's device is no NVMe namespace.
+  /// For data_dir entries in their order: the device behind each (UUID, name or URI such as file:///path?size=10GiB).
+  /// Needed by `format`, and where a directory's device is no NVMe namespace.
   std::vector<std::string> devices;
 };
 
@@ -43,7 +43,7 @@ struct WorkerConfig {
   // Top level.
   bool format_worker = false;  ///< read and never obeyed: formatting is an explicit command
   std::string cluster_id = "curvine";
-  std::string net_interface;   ///< its IPv4 address becomes hostname
+  std::string net_interface;  ///< its IPv4 address becomes hostname
 
   // [worker]
   std::string hostname = "localhost";  ///< advertised; bind address unless bind_hostname is set
@@ -54,7 +54,7 @@ struct WorkerConfig {
   std::uint64_t dir_reserved = 0;  ///< bytes, in each directory
   std::vector<DataDir> data_dirs;
   Nanos io_slow_threshold = std::chrono::milliseconds(300);  ///< requests that take longer are logged
-  Nanos io_timeout = std::chrono::minutes(10);               ///< idle time after which, if io_close_idle, a connection is closed
+  Nanos io_timeout = std::chrono::minutes(10);  ///< idle time after which, if io_close_idle, a connection is closed
   bool io_close_idle = false;
   LogConfig log;
   CompatibilityConfig compatibility;

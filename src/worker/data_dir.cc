@@ -43,7 +43,8 @@ Error bad(std::string_view entry, std::string_view why) {
 Result<> read_prefix(std::string_view entry, std::string_view prefix, DataDir& dir) {
   const bool word = std::ranges::all_of(
       prefix, [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == ':'; });
-  if (prefix.empty() || !word) return bad(entry, "expected [TYPE], [SIZE] or [TYPE:SIZE] before the path, without blanks or dots");
+  if (prefix.empty() || !word)
+    return bad(entry, "expected [TYPE], [SIZE] or [TYPE:SIZE] before the path, without blanks or dots");
   const std::size_t colon = prefix.find(':');
   std::string_view size = prefix;
   if (colon != std::string_view::npos) {

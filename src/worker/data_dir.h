@@ -4,8 +4,8 @@
 //   [20GB]/p           DISK, 20 GiB                [SPDK_DISK:1TB]/p  SPDK_DISK, 1 TiB
 //   [FOO:1GB]/p        unknown type: DISK, 1 GiB
 //
-// Sizes are 1024-based. Forms that Curvine silently takes for a path beginning with '[' ("[1.5TB]/p", "[SSD: 1GB]/p", "[]/p")
-// are refused, as are those it refuses itself ("[A:B:C]/p", "[NVME0]/p"). Pure.
+// Sizes are 1024-based. Forms that Curvine silently takes for a path beginning with '[' ("[1.5TB]/p", "[SSD: 1GB]/p",
+// "[]/p") are refused, as are those it refuses itself ("[A:B:C]/p", "[NVME0]/p"). Pure.
 #pragma once
 
 #include <cstdint>

@@ -16,9 +16,11 @@ Result<> check_open(const proto::BlockReadRequest& request, std::uint64_t max_bl
   const auto bad = [&](std::string_view what, std::int64_t value) {
     return refused(Errc::kInvalidArgument, fmt::format("read block {}: {} {}", request.id(), what, value));
   };
-  if (request.len() < 0 || static_cast<std::uint64_t>(request.len()) > max_block_size) return bad("length", request.len());
+  if (request.len() < 0 || static_cast<std::uint64_t>(request.len()) > max_block_size)
+    return bad("length", request.len());
   if (request.off() < 0 || request.off() > request.len()) return bad("offset", request.off());
-  if (request.chunk_size() <= 0 || request.chunk_size() > std::int64_t{rpc::kMaxData}) return bad("chunk size", request.chunk_size());
+  if (request.chunk_size() <= 0 || request.chunk_size() > std::int64_t{rpc::kMaxData})
+    return bad("chunk size", request.chunk_size());
   if (request.enable_read_ahead() && request.read_ahead_len() > std::int64_t{rpc::kMaxData}) {
     return bad("read-ahead", request.read_ahead_len());
   }
@@ -73,14 +75,16 @@ Result<> ReadSession::seek(std::span<const std::byte> header) {
   proto::DataHeaderProto request;
   LEAP_TRY_VOID(rpc::parse_header(header, request));
   if (request.offset() < 0 || static_cast<std::uint64_t>(request.offset()) > length_) {
-    return refused(Errc::kIo, fmt::format("read block {}: seek to {} outside its length of {}", reader_->id(), request.offset(), length_));
+    return refused(Errc::kIo, fmt::format("read block {}: seek to {} outside its length of {}", reader_->id(),
+                                          request.offset(), length_));
   }
   position_ = static_cast<std::uint64_t>(request.offset());
   return {};
 }
 
 Task<Result<>> ReadSession::running(rpc::FrameReader& in, rpc::FrameWriter& out) {
-  if (reader_ == nullptr) co_return refused(Errc::kWrongState, "Uninitialized: no block is open for reading on this connection");
+  if (reader_ == nullptr)
+    co_return refused(Errc::kWrongState, "Uninitialized: no block is open for reading on this connection");
   const TimePoint begin = context_.poller.clock().now();
   if (!in.header().empty()) {
     LEAP_CO_TRY_VOID(seek(in.header()));
@@ -98,8 +102,8 @@ Task<Result<>> ReadSession::running(rpc::FrameReader& in, rpc::FrameWriter& out)
   co_return Result<>{};
 }
 
-/// Reads and sends `size` bytes. Only an error before the first byte has left can be told to the client; a later one leaves
-/// the frame incomplete (out.failed()), and the connection is closed.
+/// Reads and sends `size` bytes. Only an error before the first byte has left can be told to the client; a later one
+/// leaves the frame incomplete (out.failed()), and the connection is closed.
 Task<Result<>> ReadSession::send(rpc::FrameReader& in, rpc::FrameWriter& out, std::size_t size) {
   const TimePoint deadline = context_.poller.clock().now() + context_.config.send_timeout;
   for (std::size_t done = 0; done < size;) {
@@ -110,8 +114,10 @@ Task<Result<>> ReadSession::send(rpc::FrameReader& in, rpc::FrameWriter& out, st
     if (!chunk.ok()) co_return std::move(chunk).error();
     for (const DmaBuf& piece : chunk->pieces()) out.add_data(piece.bytes());
     Result<> sent;
-    if (done == 0) sent = co_await out.send_first(rpc::reply_head(in.head(), rpc::ResponseStatus::kSuccess), size, deadline);
-    else sent = co_await out.send_more(deadline);
+    if (done == 0)
+      sent = co_await out.send_first(rpc::reply_head(in.head(), rpc::ResponseStatus::kSuccess), size, deadline);
+    else
+      sent = co_await out.send_more(deadline);
     if (!sent.ok()) co_return sent;
     done += part;
   }
@@ -121,7 +127,8 @@ Task<Result<>> ReadSession::send(rpc::FrameReader& in, rpc::FrameWriter& out, st
 
 Result<> ReadSession::complete(const rpc::FrameReader& in) {
   if (reader_ != nullptr && in.head().req_id != req_id_) {
-    return refused(Errc::kWrongState, fmt::format("request id {} is not the session's ({})", in.head().req_id, req_id_));
+    return refused(Errc::kWrongState,
+                   fmt::format("request id {} is not the session's ({})", in.head().req_id, req_id_));
   }
   drop();
   return {};

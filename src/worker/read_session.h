@@ -4,8 +4,9 @@
 //   none    -> open    error                          success            error
 //   open    replaced   one chunk, maybe after a seek  success -> none    error
 //
-// The logical length is the client's: bytes that the block does not have are zeros. A chunk is min(chunk size, rest) bytes,
-// sent straight from the buffers it was read into. A reader keeps the generation it opened, whatever happens to the block.
+// The logical length is the client's: bytes that the block does not have are zeros. A chunk is min(chunk size, rest)
+// bytes, sent straight from the buffers it was read into. A reader keeps the generation it opened, whatever happens to
+// the block.
 //
 // Threading: its poller; one frame at a time.
 #pragma once
@@ -24,8 +25,8 @@ class ReadSession {
   ReadSession(const ReadSession&) = delete;
   ReadSession& operator=(const ReadSession&) = delete;
 
-  /// Does what the frame in `in` asks for. True: it has sent the reply itself. False: the caller sends success, with the
-  /// header set in `out`. Any error is the reply, unless in.failed() or out.failed().
+  /// Does what the frame in `in` asks for. True: it has sent the reply itself. False: the caller sends success, with
+  /// the header set in `out`. Any error is the reply, unless in.failed() or out.failed().
   Task<Result<bool>> handle(rpc::FrameReader& in, rpc::FrameWriter& out);
   /// Back to "none".
   void drop() { reader_.reset(); }

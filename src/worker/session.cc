@@ -6,10 +6,9 @@
 
 #include "base/log.h"
 #include "base/units.h"
-#include "rpc/error_codec.h"
-
 #include "proto/leap.pb.h"
 #include "rpc/component.h"
+#include "rpc/error_codec.h"
 
 namespace leap {
 namespace {
@@ -104,7 +103,8 @@ Task<Result<bool>> Session::dispatch() {
     }
     default: break;
   }
-  co_return Error(Errc::kUnsupported, fmt::format("Unsupported request type: {}", in_.head().code)).in(ErrorDomain::kRpc);
+  co_return Error(Errc::kUnsupported, fmt::format("Unsupported request type: {}", in_.head().code))
+      .in(ErrorDomain::kRpc);
 }
 
 Task<Result<>> Session::send_reply(Result<bool> outcome) {
@@ -131,7 +131,8 @@ void Session::log_end(const Error& error) {
   }
   context_.probe.protocol_errors.add();
   if (const auto pass = log_limit().admit()) {
-    log_warn("closing the connection of {}: {} ({} more lines not logged)", gate_.peer(), error.message(), pass->suppressed);
+    log_warn("closing the connection of {}: {} ({} more lines not logged)", gate_.peer(), error.message(),
+             pass->suppressed);
   }
 }
 

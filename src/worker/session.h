@@ -1,8 +1,8 @@
 // Session: one client connection, from its first frame to its end.
 //
-// A frame is received, served and answered before the next one is looked at; frames that the client pipelines wait on the
-// socket. A failed request is an error reply and the connection goes on; only a frame that makes no sense, a status byte that
-// asks for it, or the network end the connection.
+// A frame is received, served and answered before the next one is looked at; frames that the client pipelines wait on
+// the socket. A failed request is an error reply and the connection goes on; only a frame that makes no sense, a status
+// byte that asks for it, or the network end the connection.
 //
 // Threading: its poller. Lives in the frame of the task that runs it; ends by itself, on drain() or on abort().
 #pragma once

@@ -16,19 +16,20 @@
 namespace leap {
 
 struct SessionConfig {
-  std::uint64_t max_block_size = kMaxBlockCapacity;           ///< bytes: the longest read a client may open
-  Nanos io_slow_threshold = std::chrono::milliseconds(300);   ///< slower requests are logged
-  Nanos io_timeout = std::chrono::minutes(10);                ///< idle time ...
-  bool io_close_idle = false;                                 ///< ... after which a connection is closed
-  Nanos send_timeout = std::chrono::seconds(120);             ///< for the client to take a reply
-  std::uint32_t max_header = 256U << 20;                      ///< bytes
-  std::uint16_t web_port = 0;                                 ///< told to Leap's tools
-  std::string cluster_id;                                     ///< likewise
+  std::uint64_t max_block_size = kMaxBlockCapacity;          ///< bytes: the longest read a client may open
+  Nanos io_slow_threshold = std::chrono::milliseconds(300);  ///< slower requests are logged
+  Nanos io_timeout = std::chrono::minutes(10);               ///< idle time ...
+  bool io_close_idle = false;                                ///< ... after which a connection is closed
+  Nanos send_timeout = std::chrono::seconds(120);            ///< for the client to take a reply
+  std::uint32_t max_header = 256U << 20;                     ///< bytes
+  std::uint16_t web_port = 0;                                ///< told to Leap's tools
+  std::string cluster_id;                                    ///< likewise
 };
 
 /// Written by one poller. Names on /metrics are Curvine's where it has them (worker_metrics.cc).
 struct SessionProbe {
-  Counter write_bytes, write_count, write_time_us, write_blocks;  ///< data-plane Running frames; blocks: opened sessions
+  Counter write_bytes, write_count, write_time_us,
+      write_blocks;  ///< data-plane Running frames; blocks: opened sessions
   Counter read_bytes, read_count, read_time_us, read_blocks;
   Counter opened, refused, protocol_errors, error_replies, taken_over;
   Gauge open_sessions;
@@ -61,8 +62,8 @@ struct SessionContext {
   WriterRegistry& writers;
   /// A reply is read and sent in pieces of this many bytes: one piece in any sensible configuration.
   const std::size_t reply_segment;
-  /// Bytes of buffers that replies may hold while clients take them: half of the pool. The rest is for writes, so that slow
-  /// readers never stop a writer.
+  /// Bytes of buffers that replies may hold while clients take them: half of the pool. The rest is for writes, so that
+  /// slow readers never stop a writer.
   AsyncSemaphore reply_memory;
   SessionProbe probe;
 };

@@ -17,7 +17,9 @@ namespace fs = std::filesystem;
 namespace {
 
 std::string meta_dir(const DataDir& dir, const std::string& cluster) { return dir.cluster_dir(cluster) + "/meta"; }
-std::string binding_file(const DataDir& dir, const std::string& cluster) { return dir.cluster_dir(cluster) + "/device"; }
+std::string binding_file(const DataDir& dir, const std::string& cluster) {
+  return dir.cluster_dir(cluster) + "/device";
+}
 
 std::string read_binding(const std::string& path) {
   std::ifstream file(path);
@@ -58,7 +60,8 @@ Task<Result<bool>> starts_with_zeros(NvmePoller& poller, DmaPool& pool, BlockDev
 
 Volumes::~Volumes() {
   constexpr Nanos kLimit = std::chrono::seconds(10);
-  if (const Result<> closed = close(kLimit); !closed.ok()) log_warn("closing the stores: {}", closed.error().to_string());
+  if (const Result<> closed = close(kLimit); !closed.ok())
+    log_warn("closing the stores: {}", closed.error().to_string());
 }
 
 Result<> Volumes::start_env(const WorkerConfig& config) {
@@ -75,7 +78,8 @@ Result<BlockDevice*> Volumes::find_device(const std::string& name) {
   if (BlockDevice* device = env_->find(name); device != nullptr) return device;
   std::string why;
   for (const TargetStatus& target : env_->targets()) {
-    if (target.error) why += fmt::format("; {} at {}: {}", target.address.subnqn, target.address.endpoint(), target.error->message());
+    if (target.error)
+      why += fmt::format("; {} at {}: {}", target.address.subnqn, target.address.endpoint(), target.error->message());
   }
   return Error(Errc::kUnreachable, fmt::format("device {} is not there{}", name, why)).with_scope(ErrorScope::kDevice);
 }
@@ -91,8 +95,11 @@ Result<BlockDevice*> Volumes::next_unformatted() {
     if (empty.value()) return device;
     seen += fmt::format("{}{}", seen.empty() ? "" : ", ", device->info().name);
   }
-  return Error(Errc::kNotFound, seen.empty() ? std::string("no namespace is connected that could be formatted")
-                                             : fmt::format("no unformatted namespace is left; these carry data: {} (name the one to use in [worker.leap] devices, with --force to discard what is on it)", seen));
+  return Error(Errc::kNotFound,
+               seen.empty() ? std::string("no namespace is connected that could be formatted")
+                            : fmt::format("no unformatted namespace is left; these carry data: {} (name the one to use "
+                                          "in [worker.leap] devices, with --force to discard what is on it)",
+                                          seen));
 }
 
 Result<std::string> Volumes::device_for_format(const WorkerConfig& config, std::size_t index) {
@@ -104,21 +111,29 @@ Result<std::string> Volumes::device_for_format(const WorkerConfig& config, std::
     return device->info().name;
   }
   if (dir.capacity == 0) {
-    return Error(Errc::kInvalidArgument, fmt::format("worker.data_dir '{}': a directory on a file system needs a size, such as \"[DISK:100GB]{}\"", dir.path, dir.path)).in(ErrorDomain::kConfig);
+    return Error(Errc::kInvalidArgument,
+                 fmt::format(
+                     "worker.data_dir '{}': a directory on a file system needs a size, such as \"[DISK:100GB]{}\"",
+                     dir.path, dir.path))
+        .in(ErrorDomain::kConfig);
   }
-  return fmt::format("file://{}/blocks?size={}", dir.cluster_dir(config.cluster_id), dir.capacity / kStorePage * kStorePage);
+  return fmt::format("file://{}/blocks?size={}", dir.cluster_dir(config.cluster_id),
+                     dir.capacity / kStorePage * kStorePage);
 }
 
-Result<std::string> Volumes::format_directory(const WorkerConfig& config, std::size_t index, std::uint32_t worker_id, bool force) {
+Result<std::string> Volumes::format_directory(const WorkerConfig& config, std::size_t index, std::uint32_t worker_id,
+                                              bool force) {
   const DataDir& dir = config.data_dirs[index];
   const std::string home = dir.cluster_dir(config.cluster_id);
   std::error_code error;
   fs::create_directories(home, error);
   if (error) return Error::os(error.value(), fmt::format("create {}", home));
   LEAP_TRY(const std::string name, device_for_format(config, index));
-  LEAP_TRY(BlockDevice* device, find_device(name));
+  LEAP_TRY(BlockDevice * device, find_device(name));
   if (std::find(taken_.begin(), taken_.end(), device) != taken_.end()) {
-    return Error(Errc::kInvalidArgument, fmt::format("data_dir {}: device {} belongs to another data_dir already", dir.path, name)).in(ErrorDomain::kConfig);
+    return Error(Errc::kInvalidArgument,
+                 fmt::format("data_dir {}: device {} belongs to another data_dir already", dir.path, name))
+        .in(ErrorDomain::kConfig);
   }
   taken_.push_back(device);
   BlockStore::FormatOptions options;
@@ -134,7 +149,9 @@ Result<std::string> Volumes::format_directory(const WorkerConfig& config, std::s
 
 Result<std::vector<std::string>> Volumes::format(const WorkerConfig& config, bool force) {
   LEAP_TRY_VOID(config.validate());
-  if (config.data_dirs.empty()) return Error(Errc::kInvalidArgument, "worker.data_dir is empty: there is nothing to format").in(ErrorDomain::kConfig);
+  if (config.data_dirs.empty())
+    return Error(Errc::kInvalidArgument, "worker.data_dir is empty: there is nothing to format")
+        .in(ErrorDomain::kConfig);
   Volumes volumes;
   LEAP_TRY_VOID(volumes.start_env(config));
   const auto worker_id = static_cast<std::uint32_t>(Rng(entropy_seed()).next());
@@ -150,11 +167,14 @@ Result<> Volumes::open_directory(const WorkerConfig& config, std::size_t index) 
   const DataDir& dir = config.data_dirs[index];
   const std::string bound = read_binding(binding_file(dir, config.cluster_id));
   if (bound.empty()) {
-    return Error(Errc::kNotFound, fmt::format("data_dir {} is not formatted for cluster '{}' (run: leap format --conf FILE)", dir.path, config.cluster_id));
+    return Error(Errc::kNotFound,
+                 fmt::format("data_dir {} is not formatted for cluster '{}' (run: leap format --conf FILE)", dir.path,
+                             config.cluster_id));
   }
   Result<BlockDevice*> device = find_device(bound);
   if (!device.ok()) {
-    if (device.error().kind() != Errc::kUnreachable) return std::move(device).error().context(fmt::format("data_dir {}", dir.path));
+    if (device.error().kind() != Errc::kUnreachable)
+      return std::move(device).error().context(fmt::format("data_dir {}", dir.path));
     log_error("data_dir {} is offline: {}", dir.path, device.error().to_string());
     offline_.push_back({dir.path, std::move(device).error()});
     return {};
@@ -181,7 +201,9 @@ Result<std::unique_ptr<Volumes>> Volumes::open(const WorkerConfig& config) {
   LEAP_TRY_VOID(volumes->start_env(config));
   for (std::size_t i = 0; i < config.data_dirs.size(); ++i) LEAP_TRY_VOID(volumes->open_directory(config, i));
   if (volumes->stores_->directories().empty() && !volumes->offline_.empty()) {
-    return Error(Errc::kUnreachable, fmt::format("no data_dir can be opened; {}: {}", volumes->offline_.front().data_dir, volumes->offline_.front().error.message()));
+    return Error(Errc::kUnreachable,
+                 fmt::format("no data_dir can be opened; {}: {}", volumes->offline_.front().data_dir,
+                             volumes->offline_.front().error.message()));
   }
   return volumes;
 }

@@ -5,13 +5,14 @@
 //                  volumes->stores() ... volumes->env().pollers() ...
 //                  LEAP_TRY_VOID(volumes->close(10s));
 //
-// Which device belongs to a directory is decided once, when it is formatted, and written down in <data_dir>/<cluster>/device
-// ("nvme-<uuid>", or a device string); from then on it is found by that, never by position, and the superblock on it must
-// agree. [worker.leap] devices names devices explicitly. Without it, format takes for each SPDK_DISK directory the next
-// namespace that carries no superblock, and directories of other types get a file of the configured size inside themselves.
+// Which device belongs to a directory is decided once, when it is formatted, and written down in
+// <data_dir>/<cluster>/device ("nvme-<uuid>", or a device string); from then on it is found by that, never by position,
+// and the superblock on it must agree. [worker.leap] devices names devices explicitly. Without it, format takes for
+// each SPDK_DISK directory the next namespace that carries no superblock, and directories of other types get a file of
+// the configured size inside themselves.
 //
-// A directory whose device cannot be reached is offline: reported, left out, nothing else moves. A device that is there but
-// is not the directory's own (another cluster, another worker, not formatted, in use) stops the start.
+// A directory whose device cannot be reached is offline: reported, left out, nothing else moves. A device that is there
+// but is not the directory's own (another cluster, another worker, not formatted, in use) stops the start.
 //
 // Threading: the control thread, which blocks.
 #pragma once
@@ -33,9 +34,9 @@ class Volumes {
     Error error;
   };
 
-  /// Makes the superblocks and metadata of every directory that has none, and all of them again with `force`. Returns one
-  /// line per directory for the operator. Errors: kAlreadyExists (formatted already, and not force), kNotFound (not enough
-  /// unformatted namespaces), and those of BlockStore::format.
+  /// Makes the superblocks and metadata of every directory that has none, and all of them again with `force`. Returns
+  /// one line per directory for the operator. Errors: kAlreadyExists (formatted already, and not force), kNotFound (not
+  /// enough unformatted namespaces), and those of BlockStore::format.
   static Result<std::vector<std::string>> format(const WorkerConfig& config, bool force);
 
   /// Errors: no directory could be opened (kUnreachable), identity, metadata and configuration errors of any directory.
@@ -44,7 +45,8 @@ class Volumes {
   Volumes(const Volumes&) = delete;
   Volumes& operator=(const Volumes&) = delete;
 
-  /// Closes the stores (persisting their state), then the environment. Idempotent. The first error, after all was tried.
+  /// Closes the stores (persisting their state), then the environment. Idempotent. The first error, after all was
+  /// tried.
   Result<> close(Nanos limit);
 
   [[nodiscard]] StoreSet& stores() { return *stores_; }  ///< until close()
@@ -55,7 +57,8 @@ class Volumes {
   Volumes() = default;
   Result<> start_env(const WorkerConfig& config);
   Result<> open_directory(const WorkerConfig& config, std::size_t index);
-  Result<std::string> format_directory(const WorkerConfig& config, std::size_t index, std::uint32_t worker_id, bool force);
+  Result<std::string> format_directory(const WorkerConfig& config, std::size_t index, std::uint32_t worker_id,
+                                       bool force);
   /// The device named in a directory's binding or in the configuration.
   Result<BlockDevice*> find_device(const std::string& name);
   Result<BlockDevice*> next_unformatted();

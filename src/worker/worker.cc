@@ -49,9 +49,9 @@ Result<std::unique_ptr<Worker>> Worker::start(const WorkerConfig& config, Parts 
   std::unique_ptr<Worker> worker(new Worker(config, std::move(parts)));
   Result<SocketAddress> listen = SocketAddress::resolve(config.bind_host(), config.rpc_port);
   if (!listen.ok()) return std::move(listen).error().context("worker.hostname");
-  LEAP_TRY(worker->admin_, AdminServer::bind({.hostname = config.leap.web_hostname,
-                                              .port = config.web_port,
-                                              .threads = config.leap.web_threads}));
+  LEAP_TRY(worker->admin_,
+           AdminServer::bind(
+               {.hostname = config.leap.web_hostname, .port = config.web_port, .threads = config.leap.web_threads}));
   auto server = BlockServer::start(server_config(config, *std::move(listen), worker->web_port()), *worker->parts_.net,
                                    worker->parts_.pollers, *worker->parts_.store);
   if (!server.ok()) return std::move(server).error().context("worker.rpc_port");
@@ -64,9 +64,7 @@ Result<std::unique_ptr<Worker>> Worker::start(const WorkerConfig& config, Parts 
   return worker;
 }
 
-Worker::~Worker() {
-  stop().ignore("the destructors below wait for what is left");
-}
+Worker::~Worker() { stop().ignore("the destructors below wait for what is left"); }
 
 Result<> Worker::stop() {
   if (admin_ != nullptr) admin_->stop();

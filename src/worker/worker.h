@@ -5,11 +5,11 @@
 //   LEAP_TRY_VOID(worker->stop());
 //   LEAP_TRY_VOID(store.close());        // and then the environment
 //
-// Both ports are bound when start() returns, or neither. Stopping: HTTP first, so that nothing new is asked of the store;
-// then clients, as BlockServer::stop() says.
+// Both ports are bound when start() returns, or neither. Stopping: HTTP first, so that nothing new is asked of the
+// store; then clients, as BlockServer::stop() says.
 //
-// Threading: start, stop and the destructor block and belong to a control thread; the getters are for any thread. Pollers,
-// pools and the store set outlive the worker, and run until it has stopped.
+// Threading: start, stop and the destructor block and belong to a control thread; the getters are for any thread.
+// Pollers, pools and the store set outlive the worker, and run until it has stopped.
 #pragma once
 
 #include <cstdint>

@@ -1,13 +1,13 @@
 #include "worker/worker_metrics.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
 #include <string>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace leap {
 namespace {
@@ -18,7 +18,9 @@ std::uint64_t sum(const BlockServer& server, Counter SessionProbe::*member) {
   return total;
 }
 
-std::int64_t signed_value(std::uint64_t value) { return static_cast<std::int64_t>(std::min<std::uint64_t>(value, INT64_MAX)); }
+std::int64_t signed_value(std::uint64_t value) {
+  return static_cast<std::int64_t>(std::min<std::uint64_t>(value, INT64_MAX));
+}
 
 /// Total minus available memory of the machine, bytes.
 std::uint64_t host_memory_in_use() {
@@ -39,32 +41,39 @@ std::uint64_t resident_bytes() {
   return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
-double seconds(const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6; }
+double seconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) * 1e-6;
+}
 
 }  // namespace
 
 void write_session_metrics(MetricsText& page, const BlockServer& server) {
   const MetricLabels remote{{"type", "remote"}}, local{{"type", "local"}};
   page.counter("write_bytes", "Bytes of blocks received from clients", sum(server, &SessionProbe::write_bytes));
-  page.counter("write_time_us", "Time spent on write requests, without waiting for clients", sum(server, &SessionProbe::write_time_us));
+  page.counter("write_time_us", "Time spent on write requests, without waiting for clients",
+               sum(server, &SessionProbe::write_time_us));
   page.counter("write_count", "Write requests", sum(server, &SessionProbe::write_count));
   page.counter("write_blocks", "Write sessions opened", sum(server, &SessionProbe::write_blocks), remote);
   page.counter("write_blocks", "Write sessions opened", 0, local);  // local files are not handed out
   page.counter("read_bytes", "Bytes of blocks sent to clients", sum(server, &SessionProbe::read_bytes));
-  page.counter("read_time_us", "Time spent on read requests, replies included", sum(server, &SessionProbe::read_time_us));
+  page.counter("read_time_us", "Time spent on read requests, replies included",
+               sum(server, &SessionProbe::read_time_us));
   page.counter("read_count", "Read requests", sum(server, &SessionProbe::read_count));
   page.counter("read_blocks", "Read sessions opened", sum(server, &SessionProbe::read_blocks), remote);
   page.counter("read_blocks", "Read sessions opened", 0, local);
 
   page.gauge("leap_worker_sessions", "Open client connections", signed_value(server.sessions()));
   page.counter("leap_worker_sessions_opened_total", "Client connections accepted", sum(server, &SessionProbe::opened));
-  page.counter("leap_worker_sessions_refused_total", "Client connections closed for want of room", sum(server, &SessionProbe::refused));
+  page.counter("leap_worker_sessions_refused_total", "Client connections closed for want of room",
+               sum(server, &SessionProbe::refused));
   page.gauge("leap_worker_header_memory_bytes", "Memory of large request headers being received or served",
              signed_value(server.header_memory_in_use()));
   page.counter("leap_worker_protocol_errors_total", "Connections closed for frames that make no sense",
                sum(server, &SessionProbe::protocol_errors));
-  page.counter("leap_worker_error_replies_total", "Requests answered with an error", sum(server, &SessionProbe::error_replies));
-  page.counter("leap_worker_writers_taken_over_total", "Write sessions ended because another connection opened the block",
+  page.counter("leap_worker_error_replies_total", "Requests answered with an error",
+               sum(server, &SessionProbe::error_replies));
+  page.counter("leap_worker_writers_taken_over_total",
+               "Write sessions ended because another connection opened the block",
                sum(server, &SessionProbe::taken_over));
 }
 

@@ -11,7 +11,8 @@ namespace leap {
 
 /// Traffic of the data plane, summed over the pollers, and the state of connections.
 void write_session_metrics(MetricsText& page, const BlockServer& server);
-/// Capacity, disks and blocks. `configured_disks`: data directories in the configuration; those not in the set have failed.
+/// Capacity, disks and blocks. `configured_disks`: data directories in the configuration; those not in the set have
+/// failed.
 void write_storage_metrics(MetricsText& page, const StoreSet& store, std::size_t configured_disks);
 /// Memory of the host and of this process.
 void write_host_metrics(MetricsText& page);

@@ -16,12 +16,15 @@ constexpr std::int64_t kMaxResize = std::int64_t{1} << 50;
 Error refused(Errc kind, std::string text) { return Error(kind, std::move(text)).in(ErrorDomain::kRpc); }
 
 Result<ResizeRequest> resize_request(const proto::FileAllocOptsProto& options, BlockId id, std::int64_t capacity) {
-  if (options.off() != 0) return refused(Errc::kInvalidArgument, fmt::format("resize block {}: offset {} is not 0", id, options.off()));
+  if (options.off() != 0)
+    return refused(Errc::kInvalidArgument, fmt::format("resize block {}: offset {} is not 0", id, options.off()));
   if (options.len() < 0 || options.len() > kMaxResize || options.len() > capacity) {
-    return refused(Errc::kInvalidArgument, fmt::format("resize block {}: length {} is not in 0..{}", id, options.len(), capacity));
+    return refused(Errc::kInvalidArgument,
+                   fmt::format("resize block {}: length {} is not in 0..{}", id, options.len(), capacity));
   }
   if (!options.truncate() && (options.mode() & ~(kKeepSize | kZeroRange)) != 0) {
-    return refused(Errc::kInvalidArgument, fmt::format("resize block {}: mode {} has bits other than 1 and 16", id, options.mode()));
+    return refused(Errc::kInvalidArgument,
+                   fmt::format("resize block {}: mode {} has bits other than 1 and 16", id, options.mode()));
   }
   return ResizeRequest{.length = static_cast<std::uint64_t>(options.len()),
                        .truncate = options.truncate(),
@@ -40,8 +43,10 @@ void WriteSession::forget_writer() {
 }
 
 void WriteSession::yield_writer() {
-  if (serving_) yield_ = true;
-  else let_go();
+  if (serving_)
+    yield_ = true;
+  else
+    let_go();
 }
 
 void WriteSession::let_go() {
@@ -87,8 +92,8 @@ Task<Result<>> WriteSession::open(rpc::FrameReader& in, rpc::FrameWriter& out) {
   const proto::ExtendedBlockProto& block = request.block();
   const BlockId id{block.id()};
   if (request.off() < 0 || request.off() > request.block_size()) {
-    co_return refused(Errc::kInvalidArgument,
-                      fmt::format("write block {}: offset {} is not in 0..{}", id, request.off(), request.block_size()));
+    co_return refused(Errc::kInvalidArgument, fmt::format("write block {}: offset {} is not in 0..{}", id,
+                                                          request.off(), request.block_size()));
   }
   std::optional<ResizeRequest> resize;
   if (block.has_alloc_opts()) {
@@ -111,7 +116,8 @@ Task<Result<>> WriteSession::open(rpc::FrameReader& in, rpc::FrameWriter& out) {
   co_return Result<>{};
 }
 
-Task<Result<>> WriteSession::open_block(BlockId id, StoreSet::OpenWrite options, const std::optional<ResizeRequest>& resize) {
+Task<Result<>> WriteSession::open_block(BlockId id, StoreSet::OpenWrite options,
+                                        const std::optional<ResizeRequest>& resize) {
   Result<StoreSet::OpenedWriter> opened = co_await acquire(id, options);
   if (!opened.ok()) co_return std::move(opened).error();
   if (resize.has_value()) {
@@ -130,8 +136,8 @@ Task<Result<>> WriteSession::open_block(BlockId id, StoreSet::OpenWrite options,
   co_return Result<>{};
 }
 
-/// The block's writer, if need be after asking the session that has it to let go. Without such a session the block is being
-/// created or committed right now, which passes too.
+/// The block's writer, if need be after asking the session that has it to let go. Without such a session the block is
+/// being created or committed right now, which passes too.
 Task<Result<StoreSet::OpenedWriter>> WriteSession::acquire(BlockId id, StoreSet::OpenWrite options) {
   constexpr Nanos kPatience = std::chrono::seconds(2);
   constexpr Nanos kPause = std::chrono::milliseconds(1);
@@ -152,7 +158,8 @@ Result<> WriteSession::check_request(const rpc::FrameReader& in) const {
 /// Whether data can still be written and committed.
 Result<> WriteSession::check_usable() const {
   switch (state_) {
-    case State::kNone: return refused(Errc::kWrongState, "Uninitialized: no block is open for writing on this connection");
+    case State::kNone:
+      return refused(Errc::kWrongState, "Uninitialized: no block is open for writing on this connection");
     case State::kOpen: return {};
     case State::kFailed: return failure_;
     case State::kAborted: return refused(Errc::kWrongState, fmt::format("write block {}: already aborted", id_));
@@ -191,8 +198,8 @@ Task<Result<>> WriteSession::write(rpc::FrameReader& in) {
     // With flush the offset only says where the client stands.
     if (!flush) {
       if (header.offset() < 0 || static_cast<std::uint64_t>(header.offset()) >= writer_->capacity()) {
-        co_return refused(Errc::kInvalidArgument, fmt::format("write block {}: seek to {} outside its capacity of {}", id_,
-                                                              header.offset(), writer_->capacity()));
+        co_return refused(Errc::kInvalidArgument, fmt::format("write block {}: seek to {} outside its capacity of {}",
+                                                              id_, header.offset(), writer_->capacity()));
       }
       LEAP_CO_TRY_VOID(co_await writer_->seek(static_cast<std::uint64_t>(header.offset())));
     }
@@ -210,8 +217,8 @@ Task<Result<>> WriteSession::write(rpc::FrameReader& in) {
 Task<Result<>> WriteSession::receive(rpc::FrameReader& in) {
   const std::uint64_t end = writer_->position() + in.data_left();
   if (end > writer_->capacity()) {
-    co_return refused(Errc::kInvalidArgument, fmt::format("write block {}: {} bytes at {} exceeds block size {}", id_, in.data_left(),
-                                                          writer_->position(), writer_->capacity()));
+    co_return refused(Errc::kInvalidArgument, fmt::format("write block {}: {} bytes at {} exceeds block size {}", id_,
+                                                          in.data_left(), writer_->position(), writer_->capacity()));
   }
   while (in.data_left() > 0) {
     Result<std::span<std::byte>> room = co_await writer_->prepare(in.data_left());
@@ -255,8 +262,10 @@ Task<Result<>> WriteSession::commit(BlockId id, std::int64_t length, std::int64_
   }
   const auto bytes = static_cast<std::uint64_t>(length);
   Result<BlockInfo> done = Error(Errc::kInternal, "not asked");
-  if (writer_ != nullptr) done = co_await writer_->complete(bytes);
-  else done = co_await context_.store.complete(context_.poller, id, bytes, static_cast<std::uint64_t>(capacity));
+  if (writer_ != nullptr)
+    done = co_await writer_->complete(bytes);
+  else
+    done = co_await context_.store.complete(context_.poller, id, bytes, static_cast<std::uint64_t>(capacity));
   if (!done.ok()) co_return std::move(done).error();
   co_return Result<>{};
 }

@@ -7,10 +7,10 @@
 //   aborted      replaced      error                error                  success -> none
 //   taken over   replaced      error                error                  error
 //
-// open: has the block's writer. failed: a Running went wrong, so the block must not be committed. aborted: a Complete with an
-// impossible length has dropped what was written; repeating that as a Cancel must not delete a committed block. taken over:
-// another connection has opened the block since. Replaced or disconnected sessions abort nothing: the store keeps what they
-// wrote for its grace time.
+// open: has the block's writer. failed: a Running went wrong, so the block must not be committed. aborted: a Complete
+// with an impossible length has dropped what was written; repeating that as a Cancel must not delete a committed block.
+// taken over: another connection has opened the block since. Replaced or disconnected sessions abort nothing: the store
+// keeps what they wrote for its grace time.
 //
 // Threading: its poller; one frame at a time, except that yield_writer() may come in between.
 #pragma once
@@ -31,8 +31,8 @@ class WriteSession final : private WriterRegistry::Owner {
   WriteSession(const WriteSession&) = delete;
   WriteSession& operator=(const WriteSession&) = delete;
 
-  /// Does what the frame in `in` asks for; sets the header of a success reply in `out`. What it does not read of the frame's
-  /// data is the caller's to skip. Any error is the reply, unless in.failed().
+  /// Does what the frame in `in` asks for; sets the header of a success reply in `out`. What it does not read of the
+  /// frame's data is the caller's to skip. Any error is the reply, unless in.failed().
   Task<Result<>> handle(rpc::FrameReader& in, rpc::FrameWriter& out);
   /// Back to "none". Returns when others can open the block.
   Task<void> drop();

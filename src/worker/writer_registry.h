@@ -1,8 +1,8 @@
 // WriterRegistry: which connection writes which block, so that the newest one wins.
 //
 // Curvine's protocol lets a block be opened again while an older session still has it: the client may have lost its
-// connection long before the worker notices. The store allows one writer; so the older session is asked to let go, between
-// two requests, and fails from then on. What it wrote stays, and the new session goes on with it.
+// connection long before the worker notices. The store allows one writer; so the older session is asked to let go,
+// between two requests, and fails from then on. What it wrote stays, and the new session goes on with it.
 //
 // Threading: any poller. An owner is entered, removed and asked to yield on its own poller's thread.
 #pragma once

@@ -36,14 +36,14 @@ struct BenchReport {
   double seconds = 0;
   std::uint64_t reads = 0;
   std::uint64_t writes = 0;
-  std::uint64_t errors = 0;         ///< failed I/Os, of the whole run
+  std::uint64_t errors = 0;  ///< failed I/Os, of the whole run
   std::uint64_t verified_units = 0;
   std::uint64_t verify_errors = 0;
   std::string first_error;
-  Histogram latency;                ///< per I/O, from submission to completion
-  double cpu_seconds = 0;           ///< of the threads that made the load
-  std::uint64_t syscalls = 0;       ///< of the same threads
-  std::uint64_t allocations = 0;    ///< of the same threads
+  Histogram latency;              ///< per I/O, from submission to completion
+  double cpu_seconds = 0;         ///< of the threads that made the load
+  std::uint64_t syscalls = 0;     ///< of the same threads
+  std::uint64_t allocations = 0;  ///< of the same threads
 
   void add(const ThreadUsage& usage);
   [[nodiscard]] std::uint64_t ios() const { return reads + writes; }

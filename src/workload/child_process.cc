@@ -1,12 +1,8 @@
 #include "workload/child_process.h"
 
-#include <fcntl.h>
 #include <netinet/in.h>
-#include <poll.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -16,7 +12,11 @@
 #include <thread>
 #include <utility>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
+#include <spawn.h>
+#include <unistd.h>
 
 extern char** environ;  // NOLINT(readability-identifier-naming): the C library's name
 
@@ -94,7 +94,9 @@ Result<std::string> ChildProcess::wait_for_line(const std::string& prefix, Nanos
       if (line.starts_with(prefix)) return line;
     }
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::system().now()).count();
-    if (left <= 0) return Error(Errc::kTimedOut, fmt::format("no '{}' from process {}; its log ends:\n{}", prefix, pid_, log_tail()));
+    if (left <= 0)
+      return Error(Errc::kTimedOut,
+                   fmt::format("no '{}' from process {}; its log ends:\n{}", prefix, pid_, log_tail()));
     pollfd watched{output_.get(), POLLIN, 0};
     if (::poll(&watched, 1, static_cast<int>(left)) <= 0) continue;
     char buffer[4096];
@@ -117,7 +119,8 @@ Result<int> ChildProcess::end(int signal, Nanos timeout) {
     if (Clock::system().now() >= deadline) {
       ::kill(pid_, SIGKILL);
       ::waitpid(pid_, nullptr, 0);
-      return Error(Errc::kTimedOut, fmt::format("process {} did not end after signal {}; its log ends:\n{}", std::exchange(pid_, -1), signal, log_tail()));
+      return Error(Errc::kTimedOut, fmt::format("process {} did not end after signal {}; its log ends:\n{}",
+                                                std::exchange(pid_, -1), signal, log_tail()));
     }
     std::this_thread::sleep_for(kPollStep);
   }

@@ -14,7 +14,8 @@ namespace leap {
 
 class ChildProcess {
  public:
-  /// Runs this very executable with `arguments`; its standard output is read here, its standard error goes to `log_path`.
+  /// Runs this very executable with `arguments`; its standard output is read here, its standard error goes to
+  /// `log_path`.
   static Result<ChildProcess> start(const std::vector<std::string>& arguments, const std::string& log_path);
   ChildProcess() = default;
   ChildProcess(ChildProcess&& other) noexcept;

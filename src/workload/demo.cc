@@ -1,7 +1,5 @@
 #include "workload/demo.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
@@ -10,6 +8,7 @@
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
+#include <unistd.h>
 
 #include "base/affinity.h"
 #include "base/units.h"
@@ -60,7 +59,8 @@ class Demo {
 
  private:
   Result<> prepare() {
-    LEAP_TRY(files_, FileSet::collect(config_.roots.empty() ? std::vector<fs::path>{"/usr"} : config_.roots, config_.enough, config_.block_size));
+    LEAP_TRY(files_, FileSet::collect(config_.roots.empty() ? std::vector<fs::path>{"/usr"} : config_.roots,
+                                      config_.enough, config_.block_size));
     report_.files = files_.files.size();
     dir_ = config_.work_dir;
     std::error_code error;
@@ -72,15 +72,17 @@ class Demo {
       return Error::os(error.value(), fmt::format("create {}", dir_.string()));
     }
     report_.work_dir = dir_.string();
-    say(fmt::format("{} files, {} in {} blocks, to be stored", files_.files.size(), format_bytes(files_.bytes), files_.pieces.size()));
+    say(fmt::format("{} files, {} in {} blocks, to be stored", files_.files.size(), format_bytes(files_.bytes),
+                    files_.pieces.size()));
     return {};
   }
 
   /// Every piece in whole pages, and room for the superblocks and for what is being written.
   [[nodiscard]] std::uint64_t device_size() const {
     constexpr std::uint64_t kPage = 4096;
-    const std::uint64_t pages = std::accumulate(files_.pieces.begin(), files_.pieces.end(), std::uint64_t{0},
-                                                [](std::uint64_t sum, const FilePiece& p) { return sum + (p.length + kPage - 1) / kPage; });
+    const std::uint64_t pages =
+        std::accumulate(files_.pieces.begin(), files_.pieces.end(), std::uint64_t{0},
+                        [](std::uint64_t sum, const FilePiece& p) { return sum + (p.length + kPage - 1) / kPage; });
     const std::uint64_t needed = pages * kPage + pages * kPage / 16 + 512 * kMiB;
     return (needed + kMiB - 1) / kMiB * kMiB;
   }
@@ -88,12 +90,15 @@ class Demo {
   Result<> start_target() {
     const std::uint64_t size = device_size();
     const bool memory = !config_.force_file && available_memory() > size + size / 2;
-    const std::string device = memory ? fmt::format("mem:?size={}", size) : fmt::format("file://{}?size={}", (dir_ / "namespace").string(), size);
-    report_.device = fmt::format("leap target on 127.0.0.1, {} of {}", format_bytes(size), memory ? "memory" : "a file with direct I/O");
+    const std::string device = memory ? fmt::format("mem:?size={}", size)
+                                      : fmt::format("file://{}?size={}", (dir_ / "namespace").string(), size);
+    report_.device = fmt::format("leap target on 127.0.0.1, {} of {}", format_bytes(size),
+                                 memory ? "memory" : "a file with direct I/O");
     LEAP_TRY(target_port_, free_port());
-    LEAP_TRY(target_, ChildProcess::start({"target", "--listen", fmt::format("127.0.0.1:{}", target_port_), "--nqn", kNqn, "--namespace", device,
-                                           "--cores", fmt::format("{}", allowed_cores().front())},
-                                          (dir_ / "target.log").string()));
+    LEAP_TRY(target_,
+             ChildProcess::start({"target", "--listen", fmt::format("127.0.0.1:{}", target_port_), "--nqn", kNqn,
+                                  "--namespace", device, "--cores", fmt::format("{}", allowed_cores().front())},
+                                 (dir_ / "target.log").string()));
     LEAP_TRY(const std::string ready, target_.wait_for_line("ready", kStartLimit));
     say("target: " + report_.device);
     return {};
@@ -111,18 +116,22 @@ class Demo {
         "[worker]\nhostname = \"127.0.0.1\"\nrpc_port = {}\nweb_port = {}\ndata_dir = [\"[SPDK_DISK]{}\"]\n\n"
         "[worker.spdk_disk]\nenabled = true\nhugepage = \"256MB\"\nreactor_mask = \"{}\"\n\n"
         "[[worker.spdk_disk.targets]]\ntrtype = \"tcp\"\ntraddr = \"127.0.0.1\"\ntrsvcid = {}\nsubnqn = \"{}\"\n",
-        rpc_port_, web_port_, (dir_ / "data").string(), format_core_mask(std::vector<unsigned>{allowed_cores().back()}), target_port_, kNqn);
+        rpc_port_, web_port_, (dir_ / "data").string(), format_core_mask(std::vector<unsigned>{allowed_cores().back()}),
+        target_port_, kNqn);
     file.close();
     if (!file) return Error(Errc::kIo, fmt::format("write {}", conf()));
     LEAP_TRY(ChildProcess formatter, ChildProcess::start({"format", "--conf", conf()}, (dir_ / "format.log").string()));
     LEAP_TRY(const std::string done, formatter.wait_for_line("formatted", kStartLimit));
     LEAP_TRY(const int status, formatter.end(0, kStopLimit));
-    if (status != 0) return Error(Errc::kIo, fmt::format("leap format ended with status {}: see {}", status, (dir_ / "format.log").string()));
+    if (status != 0)
+      return Error(Errc::kIo,
+                   fmt::format("leap format ended with status {}: see {}", status, (dir_ / "format.log").string()));
     return {};
   }
 
   Result<> start_worker() {
-    LEAP_TRY(worker_, ChildProcess::start({"worker", "--conf", conf(), "--standalone"}, (dir_ / "worker.log").string()));
+    LEAP_TRY(worker_,
+             ChildProcess::start({"worker", "--conf", conf(), "--standalone"}, (dir_ / "worker.log").string()));
     LEAP_TRY(const std::string ready, worker_.wait_for_line("ready", kStartLimit));
     say("worker: " + ready);
     return {};
@@ -131,8 +140,10 @@ class Demo {
   Result<> restart(int signal, double& seconds) {
     const TimePoint start = Clock::system().now();
     LEAP_TRY(const int status, worker_.end(signal, kStopLimit));
-    if (signal == SIGTERM && status != 0) return Error(Errc::kIo, fmt::format("the worker ended with status {} after SIGTERM", status));
-    say(signal == SIGTERM ? "worker stopped with SIGTERM, status 0; starting it again" : "worker killed with SIGKILL; starting it again");
+    if (signal == SIGTERM && status != 0)
+      return Error(Errc::kIo, fmt::format("the worker ended with status {} after SIGTERM", status));
+    say(signal == SIGTERM ? "worker stopped with SIGTERM, status 0; starting it again"
+                          : "worker killed with SIGKILL; starting it again");
     LEAP_TRY_VOID(start_worker());
     seconds = seconds_since(start);
     return {};
@@ -144,16 +155,16 @@ class Demo {
     const TimePoint start = Clock::system().now();
     const TreeStore::Progress progress = [&](std::uint64_t done, std::uint64_t total) {
       const double percent = total > 0 ? 100.0 * static_cast<double>(done) / static_cast<double>(total) : 100.0;
-      output_(fmt::format("{:<22} {:>5.1f} %  {:>10} of {}  {:.0f} MB/s", name, percent, format_bytes(done), format_bytes(total),
-                          static_cast<double>(done) / 1e6 / std::max(seconds_since(start), 1e-3)),
+      output_(fmt::format("{:<22} {:>5.1f} %  {:>10} of {}  {:.0f} MB/s", name, percent, format_bytes(done),
+                          format_bytes(total), static_cast<double>(done) / 1e6 / std::max(seconds_since(start), 1e-3)),
               true);
     };
     DemoPhase done{.name = name, .transfer = {}};
     LEAP_TRY(done.transfer, storing ? tree.store(progress) : tree.verify(progress));
     done.worker_cpu_seconds = worker_.cpu_seconds() - worker_before;
     done.target_cpu_seconds = target_.cpu_seconds() - target_before;
-    say(fmt::format("{:<22} {} blocks, {} in {:.1f} s, {} errors", name, done.transfer.blocks, format_bytes(done.transfer.bytes),
-                    done.transfer.seconds, done.transfer.errors));
+    say(fmt::format("{:<22} {} blocks, {} in {:.1f} s, {} errors", name, done.transfer.blocks,
+                    format_bytes(done.transfer.bytes), done.transfer.seconds, done.transfer.errors));
     report_.phases.push_back(std::move(done));
     return {};
   }
@@ -205,17 +216,21 @@ std::uint64_t DemoReport::errors() const {
 
 std::string DemoReport::to_text() const {
   const auto ms = [](Nanos value) { return std::chrono::duration<double, std::milli>(value).count(); };
-  std::string text = fmt::format("\n{:<22} {:>8} {:>10} {:>10} {:>11} {:>11} {:>8}\n", "", "blocks", "MB/s", "p50 ms", "p99 ms", "CPU s w+t", "errors");
+  std::string text = fmt::format("\n{:<22} {:>8} {:>10} {:>10} {:>11} {:>11} {:>8}\n", "", "blocks", "MB/s", "p50 ms",
+                                 "p99 ms", "CPU s w+t", "errors");
   for (const DemoPhase& phase : phases) {
     const TransferReport& t = phase.transfer;
-    text += fmt::format("{:<22} {:>8} {:>10.1f} {:>10.2f} {:>11.2f} {:>11} {:>8}\n", phase.name, t.blocks, t.mb_per_s(), ms(t.latency.percentile(50)),
-                        ms(t.latency.percentile(99)), fmt::format("{:.1f}+{:.1f}", phase.worker_cpu_seconds, phase.target_cpu_seconds), t.errors);
+    text += fmt::format("{:<22} {:>8} {:>10.1f} {:>10.2f} {:>11.2f} {:>11} {:>8}\n", phase.name, t.blocks, t.mb_per_s(),
+                        ms(t.latency.percentile(50)), ms(t.latency.percentile(99)),
+                        fmt::format("{:.1f}+{:.1f}", phase.worker_cpu_seconds, phase.target_cpu_seconds), t.errors);
   }
   const std::uint64_t bytes = phases.empty() ? 0 : phases.front().transfer.bytes;
-  text += fmt::format("\n{} files, {} stored; {} of the device in use\n", files, format_bytes(bytes), format_bytes(space_used));
+  text += fmt::format("\n{} files, {} stored; {} of the device in use\n", files, format_bytes(bytes),
+                      format_bytes(space_used));
   text += fmt::format("device  {}\n", device);
   if (!memory.empty()) text += fmt::format("memory  {}\n", memory);
-  text += fmt::format("restart {:.2f} s after SIGTERM, {:.2f} s after SIGKILL, until ready again\n", clean_restart_seconds, crash_restart_seconds);
+  text += fmt::format("restart {:.2f} s after SIGTERM, {:.2f} s after SIGKILL, until ready again\n",
+                      clean_restart_seconds, crash_restart_seconds);
   text += errors() == 0 ? "every byte came back, three times\n" : fmt::format("{} BLOCKS FAILED: {}\n", errors(), [&] {
     for (const DemoPhase& phase : phases) {
       if (!phase.transfer.first_error.empty()) return phase.transfer.first_error;

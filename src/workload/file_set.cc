@@ -1,10 +1,9 @@
 #include "workload/file_set.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 namespace leap {
 namespace fs = std::filesystem;
@@ -33,7 +32,8 @@ void walk(const fs::path& path, std::uint64_t enough, std::uint64_t block_size, 
   }
   if (!fs::is_directory(status)) return;
   std::vector<fs::path> entries;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) entries.push_back(it->path());
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error))
+    entries.push_back(it->path());
   std::sort(entries.begin(), entries.end());
   for (const auto& entry : entries) walk(entry, enough, block_size, set);
 }
@@ -47,7 +47,9 @@ Result<FileSet> FileSet::collect(const std::vector<fs::path>& roots, std::uint64
     if (!fs::exists(root, error)) return Error(Errc::kNotFound, fmt::format("{} does not exist", root.string()));
     walk(root, enough, block_size, set);
   }
-  if (set.files.empty()) return Error(Errc::kNotFound, fmt::format("no readable files under {}", roots.empty() ? "" : roots.front().string()));
+  if (set.files.empty())
+    return Error(Errc::kNotFound,
+                 fmt::format("no readable files under {}", roots.empty() ? "" : roots.front().string()));
   return set;
 }
 

@@ -24,7 +24,8 @@ struct FileSet {
 
   /// Readable regular files under `roots` (files may be named too), in path order, symbolic links not followed, until
   /// `enough` bytes are together (0: all). Unreadable files are left out. Error: kNotFound (nothing there to read).
-  static Result<FileSet> collect(const std::vector<std::filesystem::path>& roots, std::uint64_t enough, std::uint64_t block_size);
+  static Result<FileSet> collect(const std::vector<std::filesystem::path>& roots, std::uint64_t enough,
+                                 std::uint64_t block_size);
 };
 
 }  // namespace leap

@@ -33,9 +33,15 @@ bool may_read(IoPattern pattern) { return pattern != IoPattern::kWrite && patter
 class Generator {
  public:
   /// Works on blocks [first, first + count) of the device.
-  Generator(const IoBenchConfig& config, BlockDevice& device, PollerContext context, std::uint64_t first, std::uint64_t count,
-            std::uint64_t seed)
-      : config_(config), device_(device), poller_(*context.poller), pool_(*context.pool), first_(first), count_(count), rng_(seed) {
+  Generator(const IoBenchConfig& config, BlockDevice& device, PollerContext context, std::uint64_t first,
+            std::uint64_t count, std::uint64_t seed)
+      : config_(config),
+        device_(device),
+        poller_(*context.poller),
+        pool_(*context.pool),
+        first_(first),
+        count_(count),
+        rng_(seed) {
     if (config_.verify) {
       generations_.resize(count_);
       busy_.resize(count_);
@@ -97,8 +103,10 @@ class Generator {
       const bool read = self.next_is_read();
       const TimePoint start = self.poller_.clock().now();
       Result<> done;
-      if (read) done = co_await self.read(block);
-      else done = co_await self.write(block);
+      if (read)
+        done = co_await self.read(block);
+      else
+        done = co_await self.write(block);
       self.finish(block, read, start, done);
     }
   }
@@ -135,7 +143,8 @@ class Generator {
     for_each_unit(buffer->bytes(), block, [&](std::span<std::byte> unit, std::uint64_t position) {
       write_stamp(unit, {config_.seed, position, generation});
     });
-    Result<> done = co_await channel_->write(block * config_.block_size, std::move(*buffer), BlockChannel::Sharing::kExclusive);
+    Result<> done =
+        co_await channel_->write(block * config_.block_size, std::move(*buffer), BlockChannel::Sharing::kExclusive);
     // A failed write may or may not be there: that block is no longer checked.
     generations_[block - first_] = done.ok() ? generation : kUnknown;
     co_return done;
@@ -144,7 +153,8 @@ class Generator {
   template <typename Bytes, typename Fn>
   void for_each_unit(Bytes bytes, std::uint64_t block, Fn fn) const {
     const std::size_t unit = std::min<std::size_t>(kStampUnit, config_.block_size);
-    for (std::size_t at = 0; at < bytes.size(); at += unit) fn(bytes.subspan(at, unit), block * config_.block_size + at);
+    for (std::size_t at = 0; at < bytes.size(); at += unit)
+      fn(bytes.subspan(at, unit), block * config_.block_size + at);
   }
 
   void check(std::uint64_t block, std::span<const std::byte> bytes) {
@@ -178,8 +188,10 @@ class Generator {
       const std::uint64_t block = self.first_ + self.sweep_++;
       if (reading && self.generations_[block - self.first_] == 0) continue;
       Result<> done;
-      if (reading) done = co_await self.read(block);
-      else done = co_await self.write(block);
+      if (reading)
+        done = co_await self.read(block);
+      else
+        done = co_await self.write(block);
       if (done.ok()) continue;
       ++self.errors_;
       self.note(done.error().to_string());
@@ -254,24 +266,31 @@ std::string_view to_string(IoPattern pattern) {
 
 Result<> IoBenchConfig::validate(const BlockDeviceInfo& device, std::size_t pollers) const {
   const auto bad = [](const std::string& what) { return Error(Errc::kInvalidArgument, what); };
-  if (block_size < 512 || block_size > DmaPool::kMaxBuffer) return bad(fmt::format("block size {} is not in 512 B..1 MiB", block_size));
+  if (block_size < 512 || block_size > DmaPool::kMaxBuffer)
+    return bad(fmt::format("block size {} is not in 512 B..1 MiB", block_size));
   if (block_size % device.block_size != 0) {
-    return bad(fmt::format("block size {} is not a multiple of the device's ({}) on {}", block_size, device.block_size, device.name));
+    return bad(fmt::format("block size {} is not a multiple of the device's ({}) on {}", block_size, device.block_size,
+                           device.name));
   }
-  if (verify && block_size > kStampUnit && block_size % kStampUnit != 0) return bad(fmt::format("--verify needs a block size that is a multiple of {}", kStampUnit));
+  if (verify && block_size > kStampUnit && block_size % kStampUnit != 0)
+    return bad(fmt::format("--verify needs a block size that is a multiple of {}", kStampUnit));
   if (verify && block_size % 8 != 0) return bad("--verify needs a block size that is a multiple of 8");
   if (queue_depth < 1 || queue_depth > 4096) return bad(fmt::format("queue depth {} is not in 1..4096", queue_depth));
   if (read_percent > 100) return bad(fmt::format("{} % reads", read_percent));
-  if (range > device.size) return bad(fmt::format("range {} is larger than {} ({})", format_bytes(range), device.name, format_bytes(device.size)));
+  if (range > device.size)
+    return bad(
+        fmt::format("range {} is larger than {} ({})", format_bytes(range), device.name, format_bytes(device.size)));
   const std::uint64_t blocks = (range > 0 ? range : device.size) / block_size;
   if (blocks < pollers * queue_depth) {
-    return bad(fmt::format("{} blocks of {} are fewer than {} pollers x queue depth {}", blocks, format_bytes(block_size), pollers, queue_depth));
+    return bad(fmt::format("{} blocks of {} are fewer than {} pollers x queue depth {}", blocks,
+                           format_bytes(block_size), pollers, queue_depth));
   }
   if (duration <= Nanos{0}) return bad("duration is not positive");
   return {};
 }
 
-Result<BenchReport> run_io_bench(const IoBenchConfig& config, BlockDevice& device, const std::vector<PollerContext>& pollers) {
+Result<BenchReport> run_io_bench(const IoBenchConfig& config, BlockDevice& device,
+                                 const std::vector<PollerContext>& pollers) {
   LEAP_TRY_VOID(config.validate(device.info(), pollers.size()));
   const std::uint64_t blocks = (config.range > 0 ? config.range : device.info().size) / config.block_size;
   const std::uint64_t share = blocks / pollers.size();

@@ -1,12 +1,12 @@
 // IoBench: random or sequential reads and writes at a fixed queue depth on any BlockDevice, measured.
 //
-// One generator per poller, each with its own channel and `queue_depth` I/Os in flight; offsets are aligned to the block size
-// of the test. A short unmeasured start warms caches and pools. Counted in the measured window: I/Os, bytes, latency per I/O
-// from submission to completion, CPU time, system calls and heap allocations of the polling threads.
+// One generator per poller, each with its own channel and `queue_depth` I/Os in flight; offsets are aligned to the
+// block size of the test. A short unmeasured start warms caches and pools. Counted in the measured window: I/Os, bytes,
+// latency per I/O from submission to completion, CPU time, system calls and heap allocations of the polling threads.
 //
-// verify: units of at most 4 KiB are stamped with position, generation and seed (stamp.h). What a run reads it first writes;
-// every read is checked against the last completed write, and after a writing run everything written is read back.
-// No two I/Os in flight touch the same block then.
+// verify: units of at most 4 KiB are stamped with position, generation and seed (stamp.h). What a run reads it first
+// writes; every read is checked against the last completed write, and after a writing run everything written is read
+// back. No two I/Os in flight touch the same block then.
 //
 //   LEAP_TRY(BenchReport report, run_io_bench(config, device, pollers));
 //   fmt::print("{}", report.to_text());
@@ -28,12 +28,12 @@ std::string_view to_string(IoPattern pattern);
 
 struct IoBenchConfig {
   IoPattern pattern = IoPattern::kRandRead;
-  std::uint32_t block_size = 4096;   ///< bytes per I/O, 512 B .. 1 MiB
-  std::uint32_t queue_depth = 32;    ///< in flight per poller, 1 .. 4096
-  std::uint32_t read_percent = 50;   ///< of randrw and rw
+  std::uint32_t block_size = 4096;  ///< bytes per I/O, 512 B .. 1 MiB
+  std::uint32_t queue_depth = 32;   ///< in flight per poller, 1 .. 4096
+  std::uint32_t read_percent = 50;  ///< of randrw and rw
   Nanos duration = std::chrono::seconds(5);
   Nanos warmup = std::chrono::milliseconds(500);
-  std::uint64_t range = 0;           ///< bytes from the start of the device; 0: all of it
+  std::uint64_t range = 0;  ///< bytes from the start of the device; 0: all of it
   std::uint64_t seed = 1;
   bool verify = false;
 
@@ -41,8 +41,9 @@ struct IoBenchConfig {
 };
 
 /// Blocks for warm-up and duration (and verification). Pollers must be running; called from no poller.
-/// Errors: kInvalidArgument (configuration against this device), and whatever opening a channel reports. Failed I/Os are
-/// counted, not returned.
-Result<BenchReport> run_io_bench(const IoBenchConfig& config, BlockDevice& device, const std::vector<PollerContext>& pollers);
+/// Errors: kInvalidArgument (configuration against this device), and whatever opening a channel reports. Failed I/Os
+/// are counted, not returned.
+Result<BenchReport> run_io_bench(const IoBenchConfig& config, BlockDevice& device,
+                                 const std::vector<PollerContext>& pollers);
 
 }  // namespace leap

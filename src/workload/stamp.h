@@ -1,8 +1,8 @@
 // Stamps: contents that say where they belong, so that a read can tell every kind of wrong data apart.
 //
-// A unit (at most 4 KiB) is filled with 8-byte words, each a mix of seed, position of the unit, generation (how often it has
-// been written) and the word's own index; the first words carry the parts in the clear. Data from another place, an
-// older write, another run, or shifted by any amount fails; check() says which.
+// A unit (at most 4 KiB) is filled with 8-byte words, each a mix of seed, position of the unit, generation (how often
+// it has been written) and the word's own index; the first words carry the parts in the clear. Data from another place,
+// an older write, another run, or shifted by any amount fails; check() says which.
 #pragma once
 
 #include <cstddef>

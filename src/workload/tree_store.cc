@@ -1,14 +1,14 @@
 #include "workload/tree_store.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "base/fd.h"
@@ -127,15 +127,19 @@ Task<void> TreeStore::transfer(Job& job) {
     const std::size_t piece = job.next++;
     const TimePoint start = job.poller.clock().now();
     Result<> done;
-    if (job.storing) done = co_await put_piece(job, *connection, piece);
-    else done = co_await check_piece(job, *connection, piece);
+    if (job.storing)
+      done = co_await put_piece(job, *connection, piece);
+    else
+      done = co_await check_piece(job, *connection, piece);
     if (done.ok()) {
       ++job.report.blocks;
       job.report.bytes += job.tree.set_.pieces[piece].length;
       job.report.latency.record(job.poller.clock().now() - start);
     } else {
       const auto& path = job.tree.set_.files[job.tree.set_.pieces[piece].file];
-      job.fail(fmt::format("{} (block {}): {}", path.string(), job.tree.config_.first_block_id + static_cast<std::int64_t>(piece), done.error().to_string()));
+      job.fail(fmt::format("{} (block {}): {}", path.string(),
+                           job.tree.config_.first_block_id + static_cast<std::int64_t>(piece),
+                           done.error().to_string()));
     }
   }
 }
@@ -157,7 +161,8 @@ Task<Result<>> TreeStore::put_piece(Job& job, WorkerConnection& connection, std:
   options.capacity = std::max<std::uint64_t>(piece.length, 1);
   Result<std::uint64_t> stored = co_await put_block(connection, options, source);
   if (!stored.ok()) co_return std::move(stored).error();
-  if (stored.value() != piece.length) co_return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored.value(), piece.length));
+  if (stored.value() != piece.length)
+    co_return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored.value(), piece.length));
   tree.crcs_[index] = crc;
   co_return Result<>{};
 }
@@ -176,7 +181,8 @@ Task<Result<>> TreeStore::check_piece(Job& job, WorkerConnection& connection, st
     if (compare) {
       std::array<std::byte, 32 * 1024> expected;
       for (std::size_t at = 0; at < bytes.size();) {
-        LEAP_TRY(const std::size_t got, file.value().read(std::span(expected).first(std::min(expected.size(), bytes.size() - at))));
+        LEAP_TRY(const std::size_t got,
+                 file.value().read(std::span(expected).first(std::min(expected.size(), bytes.size() - at))));
         if (got == 0) return Error(Errc::kCorrupt, "more bytes came back than were stored");
         const auto part = bytes.subspan(at, got);
         const auto differs = std::mismatch(part.begin(), part.end(), expected.begin()).first - part.begin();
@@ -193,8 +199,10 @@ Task<Result<>> TreeStore::check_piece(Job& job, WorkerConnection& connection, st
   options.id = BlockId(tree.config_.first_block_id + static_cast<std::int64_t>(index));
   options.length = piece.length;
   LEAP_CO_TRY_VOID(co_await get_block(connection, options, sink));
-  if (seen != piece.length) co_return Error(Errc::kCorrupt, fmt::format("{} of {} bytes came back", seen, piece.length));
-  if (crc != tree.crcs_[index]) co_return Error(Errc::kCorrupt, fmt::format("CRC32C {:08x}, stored {:08x}", crc, tree.crcs_[index]));
+  if (seen != piece.length)
+    co_return Error(Errc::kCorrupt, fmt::format("{} of {} bytes came back", seen, piece.length));
+  if (crc != tree.crcs_[index])
+    co_return Error(Errc::kCorrupt, fmt::format("CRC32C {:08x}, stored {:08x}", crc, tree.crcs_[index]));
   co_return Result<>{};
 }
 

@@ -4,8 +4,8 @@
 //   LEAP_TRY(const TransferReport in, tree.store(progress));
 //   LEAP_TRY(const TransferReport out, tree.verify(progress));     // as often as wanted, also after the worker restarted
 //
-// Each piece is one block; `connections` of them are under way at a time. verify() compares every byte with the file it came
-// from; where a file has changed since it was stored, with the CRC32C taken then.
+// Each piece is one block; `connections` of them are under way at a time. verify() compares every byte with the file it
+// came from; where a file has changed since it was stored, with the CRC32C taken then.
 //
 // Threading: store() and verify() block and run on a poller of their own. Not for a poller's thread.
 #pragma once
@@ -29,8 +29,8 @@ struct TransferReport {
   std::uint64_t blocks = 0;
   std::uint64_t bytes = 0;
   double seconds = 0;
-  Histogram latency;        ///< per block, from open to completion
-  std::uint64_t errors = 0; ///< blocks that failed or differ
+  Histogram latency;         ///< per block, from open to completion
+  std::uint64_t errors = 0;  ///< blocks that failed or differ
   std::string first_error;
 
   [[nodiscard]] double mb_per_s() const { return seconds > 0 ? static_cast<double>(bytes) / seconds / 1e6 : 0; }
@@ -40,9 +40,9 @@ class TreeStore {
  public:
   struct Config {
     SocketAddress worker;
-    std::size_t connections = 16;       ///< blocks under way at a time
-    std::int64_t first_block_id = 1;    ///< piece i is block first_block_id + i
-    int core = -1;                      ///< for the client's poller; -1: not pinned
+    std::size_t connections = 16;     ///< blocks under way at a time
+    std::int64_t first_block_id = 1;  ///< piece i is block first_block_id + i
+    int core = -1;                    ///< for the client's poller; -1: not pinned
   };
   /// Bytes done, of bytes in all; called about ten times a second.
   using Progress = std::function<void(std::uint64_t done, std::uint64_t total)>;

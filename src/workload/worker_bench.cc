@@ -17,7 +17,8 @@ namespace {
 /// One run, on the client's poller.
 class WorkerLoad {
  public:
-  WorkerLoad(const WorkerBenchConfig& config, NvmePoller& poller) : config_(config), poller_(poller), rng_(config.seed) {}
+  WorkerLoad(const WorkerBenchConfig& config, NvmePoller& poller)
+      : config_(config), poller_(poller), rng_(config.seed) {}
 
   static Task<Result<>> run(WorkerLoad& self) {
     Result<> outcome = co_await self.measure();
@@ -28,8 +29,12 @@ class WorkerLoad {
 
  private:
   [[nodiscard]] bool writing() const { return config_.pattern == IoPattern::kWrite; }
-  [[nodiscard]] std::uint32_t blocks_to_read() const { return config_.blocks > 0 ? config_.blocks : config_.connections; }
-  [[nodiscard]] BlockId id_at(std::uint64_t index) const { return BlockId(config_.first_block_id + static_cast<std::int64_t>(index)); }
+  [[nodiscard]] std::uint32_t blocks_to_read() const {
+    return config_.blocks > 0 ? config_.blocks : config_.connections;
+  }
+  [[nodiscard]] BlockId id_at(std::uint64_t index) const {
+    return BlockId(config_.first_block_id + static_cast<std::int64_t>(index));
+  }
   Task<Result<std::unique_ptr<WorkerConnection>>> connect() {
     return WorkerConnection::connect(poller_, Net::system(), config_.worker, {});
   }
@@ -56,7 +61,8 @@ class WorkerLoad {
     constexpr std::uint32_t kWriters = 8;
     TaskGroup writers(poller_);
     Result<> outcome;
-    for (std::uint32_t i = 0; i < std::min(kWriters, blocks_to_read()); ++i) writers.spawn(prepare_some(*this, outcome));
+    for (std::uint32_t i = 0; i < std::min(kWriters, blocks_to_read()); ++i)
+      writers.spawn(prepare_some(*this, outcome));
     co_await writers.wait();
     co_return outcome;
   }
@@ -107,7 +113,9 @@ class WorkerLoad {
       const std::uint64_t at = reader->position();
       const TimePoint start = poller_.clock().now();
       LEAP_CO_TRY(const std::size_t got, co_await reader->read(frame));
-      if (got != frame.size()) co_return Error(Errc::kIo, fmt::format("block {}: {} of {} bytes at {}", id_at(index).value(), got, frame.size(), at));
+      if (got != frame.size())
+        co_return Error(Errc::kIo,
+                        fmt::format("block {}: {} of {} bytes at {}", id_at(index).value(), got, frame.size(), at));
       if (measuring_) {
         ++report_.reads;
         report_.latency.record(poller_.clock().now() - start);
@@ -127,8 +135,10 @@ class WorkerLoad {
     std::vector<std::byte> frame(self.config_.block_size);
     for (std::uint64_t turn = number; self.poller_.clock().now() < self.end_; ++turn) {
       Result<> done;
-      if (self.writing()) done = co_await self.write_block(*connection.value(), self.written_++, frame);
-      else done = co_await self.read_block(*connection.value(), turn % self.blocks_to_read(), frame);
+      if (self.writing())
+        done = co_await self.write_block(*connection.value(), self.written_++, frame);
+      else
+        done = co_await self.read_block(*connection.value(), turn % self.blocks_to_read(), frame);
       if (done.ok()) continue;
       self.note(done.error().to_string());
       if (!connection.value()->usable()) co_return;
@@ -143,10 +153,12 @@ class WorkerLoad {
   void check(const std::vector<std::byte>& frame, std::uint64_t index, std::uint64_t at) {
     for (std::size_t unit = 0; unit < frame.size(); unit += kStampUnit) {
       ++report_.verified_units;
-      const std::string wrong = check_stamp(std::span(frame).subspan(unit, kStampUnit), {config_.seed, at + unit, index + 1});
+      const std::string wrong =
+          check_stamp(std::span(frame).subspan(unit, kStampUnit), {config_.seed, at + unit, index + 1});
       if (wrong.empty()) continue;
       ++report_.verify_errors;
-      if (report_.first_error.empty()) report_.first_error = fmt::format("verify: block {}: {}", id_at(index).value(), wrong);
+      if (report_.first_error.empty())
+        report_.first_error = fmt::format("verify: block {}: {}", id_at(index).value(), wrong);
     }
   }
   void note(const std::string& text) {
@@ -158,7 +170,8 @@ class WorkerLoad {
     auto connection = co_await connect();
     if (!connection.ok()) co_return;
     for (std::uint64_t index = 0; index < written_; ++index) {
-      // Opening and cancelling a rewrite would only restore the block: Cancel without a session deletes it (protocol 2.2.4).
+      // Opening and cancelling a rewrite would only restore the block: Cancel without a session deletes it (protocol
+      // 2.2.4).
       const Result<> removed = co_await RemoteWriter::cancel_block(*connection.value(), id_at(index));
       removed.ignore("a block that failed to be written is not there");
     }
@@ -183,7 +196,8 @@ Result<> WorkerBenchConfig::validate() const {
   if (block_size < kStampUnit || block_size > DmaPool::kMaxBuffer || block_size % kStampUnit != 0) {
     return bad(fmt::format("--bs {}: a multiple of 4 KiB up to 1 MiB", block_size));
   }
-  if (store_block == 0 || store_block % block_size != 0) return bad(fmt::format("block of {} is not a multiple of {}", format_bytes(store_block), format_bytes(block_size)));
+  if (store_block == 0 || store_block % block_size != 0)
+    return bad(fmt::format("block of {} is not a multiple of {}", format_bytes(store_block), format_bytes(block_size)));
   if (connections < 1 || connections > 1024) return bad(fmt::format("{} connections are not in 1..1024", connections));
   if (duration <= Nanos{0}) return bad("duration is not positive");
   return {};

@@ -4,9 +4,9 @@
 //   read       every connection reads whole blocks from start to end
 //   randread   every connection keeps one block open and reads frames of it at random offsets
 //
-// Reading runs first write the blocks they read. An "I/O" is one frame and its reply; a commit counts as part of the write it
-// ends. verify stamps every 4 KiB with block, offset and seed, and checks what is read. The blocks are removed afterwards
-// (by Cancel, which deletes a finalized block).
+// Reading runs first write the blocks they read. An "I/O" is one frame and its reply; a commit counts as part of the
+// write it ends. verify stamps every 4 KiB with block, offset and seed, and checks what is read. The blocks are removed
+// afterwards (by Cancel, which deletes a finalized block).
 //
 //   LEAP_TRY(BenchReport report, run_worker_bench({.worker = address, .pattern = IoPattern::kRandRead}));
 #pragma once
@@ -28,13 +28,13 @@ struct WorkerBenchConfig {
   Nanos warmup = std::chrono::milliseconds(500);
   std::uint64_t seed = 1;
   bool verify = false;
-  int core = -1;                             ///< of the client's poller; -1: not pinned
+  int core = -1;  ///< of the client's poller; -1: not pinned
 
   [[nodiscard]] Result<> validate() const;
 };
 
-/// Blocks until the run is over and its blocks are removed; not on a poller. Errors: kInvalidArgument, kUnreachable, and
-/// whatever preparing the blocks reports. Failed I/Os of the measured part are counted.
+/// Blocks until the run is over and its blocks are removed; not on a poller. Errors: kInvalidArgument, kUnreachable,
+/// and whatever preparing the blocks reports. Failed I/Os of the measured part are counted.
 Result<BenchReport> run_worker_bench(const WorkerBenchConfig& config);
 
 }  // namespace leap

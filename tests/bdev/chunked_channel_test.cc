@@ -2,10 +2,10 @@
 
 #include "bdev/chunked_channel.h"
 
-#include <gtest/gtest.h>
-
 #include <cstring>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "poller/dma_await.h"
@@ -17,8 +17,14 @@ namespace {
 using test::PollerThread;
 
 struct Strict {
-  BlockDeviceInfo info{.name = "strict", .uuid = {}, .size = 1 << 20, .block_size = 4096, .optimal_io = 16384,
-                       .volatile_write_cache = true, .supports_discard = true, .description = "test"};
+  BlockDeviceInfo info{.name = "strict",
+                       .uuid = {},
+                       .size = 1 << 20,
+                       .block_size = 4096,
+                       .optimal_io = 16384,
+                       .volatile_write_cache = true,
+                       .supports_discard = true,
+                       .description = "test"};
   RangeLock lock;
   std::vector<std::byte> bytes = std::vector<std::byte>(1 << 20);
   std::size_t in_flight = 0;
@@ -73,14 +79,16 @@ class StrictChannel final : public ChunkedChannel {
   Rng rng_{7};
 };
 
-Task<Result<>> put(NvmePoller& poller, DmaPool& pool, BlockChannel& channel, std::uint64_t offset, std::size_t size, int value) {
+Task<Result<>> put(NvmePoller& poller, DmaPool& pool, BlockChannel& channel, std::uint64_t offset, std::size_t size,
+                   int value) {
   LEAP_CO_TRY(DmaBuf data, co_await allocate(poller, pool, size));
   std::memset(data.data(), value, size);
   Result<> written = co_await channel.write(offset, std::move(data));
   co_return written;
 }
 
-Task<void> put_checked(NvmePoller& poller, DmaPool& pool, BlockChannel& channel, std::uint64_t offset, std::size_t size, int value) {
+Task<void> put_checked(NvmePoller& poller, DmaPool& pool, BlockChannel& channel, std::uint64_t offset, std::size_t size,
+                       int value) {
   const Result<> written = co_await put(poller, pool, channel, offset, size, value);
   EXPECT_TRUE(written.ok());
 }
@@ -118,7 +126,8 @@ TEST_F(ChunkedChannelTest, UnalignedNeighboursDoNotUndoEachOther) {
     co_await group.wait();
     for (int i = 0; i < kPieces; ++i) {
       for (std::size_t k = 0; k < kPiece; ++k) {
-        EXPECT_EQ(device.bytes[500 + static_cast<std::size_t>(i) * kPiece + k], static_cast<std::byte>(i + 1)) << i << " " << k;
+        EXPECT_EQ(device.bytes[500 + static_cast<std::size_t>(i) * kPiece + k], static_cast<std::byte>(i + 1))
+            << i << " " << k;
       }
     }
     EXPECT_EQ(device.bytes[499], std::byte{0});

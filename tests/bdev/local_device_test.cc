@@ -1,11 +1,11 @@
 // MemBdev and FileBdev (both engines, direct and buffered) keep what they are given, at any offset and length.
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "bdev/device_uri.h"
@@ -45,7 +45,8 @@ struct Model {
   std::vector<std::byte> bytes = std::vector<std::byte>(kSize);
 };
 
-Task<Result<>> random_io(NvmePoller& poller, DmaPool& pool, BlockChannel& channel, Model& model, std::uint64_t seed, int rounds) {
+Task<Result<>> random_io(NvmePoller& poller, DmaPool& pool, BlockChannel& channel, Model& model, std::uint64_t seed,
+                         int rounds) {
   Rng rng(seed);
   for (int round = 0; round < rounds; ++round) {
     const std::uint64_t length = rng.below(3) == 0 ? 4096 * (1 + rng.below(64)) : 1 + rng.below(200'000);
@@ -65,7 +66,8 @@ Task<Result<>> random_io(NvmePoller& poller, DmaPool& pool, BlockChannel& channe
       LEAP_CO_TRY_VOID(co_await channel.flush());
     } else {
       LEAP_CO_TRY(DmaBuf read, co_await channel.read(offset, std::move(buffer)));
-      if (!std::equal(read.bytes().begin(), read.bytes().end(), model.bytes.begin() + static_cast<std::ptrdiff_t>(offset))) {
+      if (!std::equal(read.bytes().begin(), read.bytes().end(),
+                      model.bytes.begin() + static_cast<std::ptrdiff_t>(offset))) {
         co_return Error(Errc::kCorrupt, fmt::format("round {}: {} bytes at {} differ", round, length, offset));
       }
     }
@@ -122,8 +124,10 @@ TEST_P(LocalDevice, RefusesWhatLiesPastTheEnd) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, LocalDevice,
-                         testing::Values("mem:?size=8MiB", "mem:?size=8MiB&block=512", "file://FILE?size=8MiB&engine=threads",
-                                         "file://FILE?size=8MiB&engine=io_uring", "file://FILE?size=8MiB&block=512&direct=0"));
+                         testing::Values("mem:?size=8MiB", "mem:?size=8MiB&block=512",
+                                         "file://FILE?size=8MiB&engine=threads",
+                                         "file://FILE?size=8MiB&engine=io_uring",
+                                         "file://FILE?size=8MiB&block=512&direct=0"));
 
 TEST(FileBdev, KeepsContentsAcrossReopenAndRefusesASecondOpener) {
   const TempDir dir;

@@ -1,9 +1,9 @@
 #include "bdev/range_lock.h"
 
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "poller/sync.h"
 #include "support/poller_thread.h"
@@ -35,9 +35,9 @@ TEST(RangeLock, OverlappingRangesGoInArrivalOrderAndOthersDoNotWait) {
       AsyncEvent first(p), second(p), rest(p);
       TaskGroup group(p);
       group.spawn(hold(p, t, 1, 0, 100, first));
-      group.spawn(hold(p, t, 2, 50, 150, second));   // waits for 1
-      group.spawn(hold(p, t, 3, 120, 130, rest));    // waits for 2, although 2 only waits itself
-      group.spawn(hold(p, t, 4, 200, 300, rest));    // overlaps nobody
+      group.spawn(hold(p, t, 2, 50, 150, second));  // waits for 1
+      group.spawn(hold(p, t, 3, 120, 130, rest));   // waits for 2, although 2 only waits itself
+      group.spawn(hold(p, t, 4, 200, 300, rest));   // overlaps nobody
       co_await p.yield();
       EXPECT_EQ(t.order, (std::vector<int>{1, 4}));
       first.set();

@@ -99,11 +99,13 @@ Task<Result<>> with_pool(NvmePoller& poller, SocketAddress address, BlockId id, 
 
 TEST_F(EndToEnd, PooledConnectionServesTheNextBlock) {
   const BlockId id{new_id()};
-  put(id, stamped(id.value(), 0, 5000)).value();
+  ASSERT_TRUE(put(id, stamped(id.value(), 0, 5000)).ok());
   Bytes out(5000);
-  const std::uint64_t before = env().worker().server().probes()[0]->opened.value() + env().worker().server().probes()[1]->opened.value();
+  const std::uint64_t before =
+      env().worker().server().probes()[0]->opened.value() + env().worker().server().probes()[1]->opened.value();
   client_.run([&](NvmePoller& poller) { return with_pool(poller, env().worker().rpc_address(), id, out); }).value();
-  const std::uint64_t after = env().worker().server().probes()[0]->opened.value() + env().worker().server().probes()[1]->opened.value();
+  const std::uint64_t after =
+      env().worker().server().probes()[0]->opened.value() + env().worker().server().probes()[1]->opened.value();
   EXPECT_EQ(after - before, 1u);
   EXPECT_TRUE(same(out, stamped(id.value(), 0, 5000)));
 }
@@ -120,7 +122,7 @@ TEST_F(EndToEnd, AdminListsStatsAndDeletes) {
   std::vector<BlockId> ids;
   for (int i = 0; i < 25; ++i) {
     ids.emplace_back(new_id());
-    put(ids.back(), stamped(ids.back().value(), 0, 1000 + static_cast<std::size_t>(i))).value();
+    ASSERT_TRUE(put(ids.back(), stamped(ids.back().value(), 0, 1000 + static_cast<std::size_t>(i))).ok());
   }
   const auto block = http.stat(ids[3]);
   ASSERT_TRUE(block.ok()) << block.error().to_string();
@@ -166,7 +168,9 @@ TEST_F(EndToEnd, AdminRefusesNonsense) {
   EXPECT_EQ(http.list("", 0).error().kind(), Errc::kInvalidArgument);
   EXPECT_TRUE(http.list("99.0", 10).value().blocks.empty()) << "a cursor behind the end";
   EXPECT_EQ(AdminClient("127.0.0.1", 1).status().error().kind(), Errc::kUnreachable);
-  EXPECT_EQ(AdminClient("127.0.0.1", env().worker().rpc_address().port(), std::chrono::seconds(2)).stat(BlockId{1}).ok(), false)
+  EXPECT_EQ(
+      AdminClient("127.0.0.1", env().worker().rpc_address().port(), std::chrono::seconds(2)).stat(BlockId{1}).ok(),
+      false)
       << "the RPC port does not speak HTTP";
 }
 

@@ -44,7 +44,8 @@ std::vector<std::byte> error_reply(const Request& request, rpc::ErrorKind kind, 
 /// Answers everything with success: a block that consists of the bytes 0, 1, 2, ... (mod 251).
 std::vector<std::byte> agreeable(const Request& request) {
   static std::uint64_t position = 0, length = 0, chunk = 0;
-  if (request.head.request() == RequestStatus::kOpen && request.head.code == 80) return reply_to(request, opened(kCapacity), {});
+  if (request.head.request() == RequestStatus::kOpen && request.head.code == 80)
+    return reply_to(request, opened(kCapacity), {});
   if (request.head.request() == RequestStatus::kOpen) {
     proto::BlockReadRequest open;
     rpc::parse_header(request.header(), open).value();
@@ -79,7 +80,8 @@ class Client : public ::testing::Test {
     return poller_->run([&](NvmePoller& p) { return WorkerConnection::connect(p, worker, {}, config); }).value();
   }
   Result<std::unique_ptr<RemoteWriter>> open_write(WorkerConnection& connection) {
-    return poller_->run([&](NvmePoller&) { return RemoteWriter::open(connection, {.id = kBlock, .capacity = kCapacity}); });
+    return poller_->run(
+        [&](NvmePoller&) { return RemoteWriter::open(connection, {.id = kBlock, .capacity = kCapacity}); });
   }
 
   std::unique_ptr<NvmePoller> poller_;
@@ -93,7 +95,8 @@ std::vector<std::byte> golden(std::size_t number, const Request& like) {
 }
 
 Task<Result<>> write_as_golden(WorkerConnection& connection) {
-  LEAP_CO_TRY(auto writer, co_await RemoteWriter::open(connection, {.id = kBlock, .capacity = kCapacity, .chunk_size = 131072}));
+  LEAP_CO_TRY(auto writer,
+              co_await RemoteWriter::open(connection, {.id = kBlock, .capacity = kCapacity, .chunk_size = 131072}));
   const std::string hello = "hello world!", tail = "tail";
   LEAP_CO_TRY_VOID(co_await writer->write(std::as_bytes(std::span(hello))));
   writer->seek(4096);
@@ -116,8 +119,9 @@ TEST_F(Client, WriterSendsTheGoldenFrames) {
 }
 
 Task<Result<>> read_as_golden(WorkerConnection& connection) {
-  LEAP_CO_TRY(auto reader, co_await RemoteReader::open(
-                               connection, {.id = kBlock, .length = 4100, .chunk_size = 131072, .short_circuit = true}));
+  LEAP_CO_TRY(auto reader,
+              co_await RemoteReader::open(connection,
+                                          {.id = kBlock, .length = 4100, .chunk_size = 131072, .short_circuit = true}));
   std::vector<std::byte> buffer(131072);
   LEAP_CO_TRY(const std::size_t all, co_await reader->read(buffer));
   LEAP_CHECK(all == 4100, "one chunk holds the block");
@@ -165,7 +169,7 @@ TEST_F(Client, ReplyThatIsNotOursClosesTheConnection) {
         other.head.seq_id += 1;
         return reply_to(other, {}, {});
       },
-      [](const Request& r) { return reply_to(r, {}, std::vector<std::byte>(100)); },              // data nobody asked for
+      [](const Request& r) { return reply_to(r, {}, std::vector<std::byte>(100)); },  // data nobody asked for
       [](const Request& r) { return reply_to(r, std::vector<std::byte>(3, std::byte{0xFF}), {}); },  // no protobuf
       [](const Request& r) { return reply_to(r, {}, std::vector<std::byte>(3), rpc::ResponseStatus::kError); },
       [](const Request&) { return std::vector<std::byte>(22, std::byte{0xFF}); },
@@ -245,9 +249,10 @@ TEST_F(Client, GetDeliversEveryByteInOrder) {
     all.insert(all.end(), bytes.begin(), bytes.end());
     return {};
   };
-  poller_->run([&](NvmePoller&) {
-           return get_block(*connection, {.id = kBlock, .length = 10'001, .offset = 1, .chunk_size = 4096}, sink);
-         })
+  poller_
+      ->run([&](NvmePoller&) {
+        return get_block(*connection, {.id = kBlock, .length = 10'001, .offset = 1, .chunk_size = 4096}, sink);
+      })
       .value();
   ASSERT_EQ(all.size(), 10'000u);
   for (std::size_t i = 0; i < all.size(); ++i) ASSERT_EQ(all[i], static_cast<std::byte>((i + 1) % 251));

@@ -2,15 +2,15 @@
 
 #include "env/config_file.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <functional>
 
 #include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "base/random.h"
 #include "base/units.h"
@@ -134,14 +134,16 @@ TEST(ConfigFile, MistakesAreReportedWithFileLineKeyAndReason) {
       {"k = \"1M\"", [](ConfigTable& t) { EXPECT_EQ(t.size("k", 5, 1, 1024), 5U); }, "1M is not in 1 B..1.0 KiB"},
       {"k = \"soon\"", [](ConfigTable& t) { EXPECT_EQ(t.duration("k", Nanos{5}), Nanos{5}); }, "duration \"soon\""},
       {"k = \"-3s\"", [](ConfigTable& t) { EXPECT_EQ(t.duration("k", Nanos{5}), Nanos{5}); }, "duration \"-3s\""},
-      {"k = 0.5", [](ConfigTable& t) { EXPECT_EQ(t.duration("k", Nanos{5}), Nanos{5}); }, "must be a duration such as \"30s\""},
+      {"k = 0.5", [](ConfigTable& t) { EXPECT_EQ(t.duration("k", Nanos{5}), Nanos{5}); },
+       "must be a duration such as \"30s\""},
       {"k = \"1ms\"", [](ConfigTable& t) { EXPECT_EQ(t.duration("k", Nanos{5}, std::chrono::seconds(1)), Nanos{5}); },
        "1ms is less than 1.0 s"},
       {"k = \"2s\"",
        [](ConfigTable& t) { EXPECT_EQ(t.duration("k", Nanos{5}, Nanos{0}, std::chrono::seconds(1)), Nanos{5}); },
        "2s is not in 0 ns..1.0 s"},
       {"k = \"a\"", [](ConfigTable& t) { EXPECT_THAT(t.strings("k"), IsEmpty()); }, "must be a list of strings"},
-      {"k = [\"a\", 1]", [](ConfigTable& t) { EXPECT_THAT(t.strings("k"), ElementsAre("a")); }, "must be a list of strings"},
+      {"k = [\"a\", 1]", [](ConfigTable& t) { EXPECT_THAT(t.strings("k"), ElementsAre("a")); },
+       "must be a list of strings"},
       {"k = 5", [](ConfigTable& t) { EXPECT_FALSE(t.table("k").present()); }, "must be a table"},
       {"k = [1]", [](ConfigTable& t) { EXPECT_FALSE(t.table("k").present()); }, "must be a table"},
       {"k = 5", [](ConfigTable& t) { EXPECT_THAT(t.tables("k"), IsEmpty()); }, "must be tables ([[t.k]])"},
@@ -239,7 +241,8 @@ TEST(ConfigFile, ReportsAllProblemsAtOnceInTheOrderOfLinesAndAgainWhenAskedAgain
   static_cast<void>(root.integer("b", 0, 0, 9));
   static_cast<void>(root.integer("a", 0, 0, 9));
   const std::string all =
-      "f.toml:1: unknown key 'z'\nf.toml:2: a: must be a whole number\nf.toml:3: unknown key 'm'\nf.toml:4: b: 99 is not in 0..9";
+      "f.toml:1: unknown key 'z'\nf.toml:2: a: must be a whole number\nf.toml:3: unknown key 'm'\nf.toml:4: b: 99 is "
+      "not in 0..9";
   EXPECT_EQ(problems(file), all);
   EXPECT_EQ(problems(file), all);
   EXPECT_EQ(file.finish().error().kind(), Errc::kInvalidArgument);
@@ -281,10 +284,10 @@ TEST(ConfigFile, SurvivesBeingMoved) {
 TEST(ConfigFile, SyntaxErrorsNameLineAndColumn) {
   EXPECT_THAT(parse_error("a = 1\nb = \n"), StartsWith("f.toml:2:"));
   EXPECT_THAT(parse_error("a = 1\n[t\n"), StartsWith("f.toml:2:"));
-  EXPECT_THAT(parse_error("a = 1\na = 2\n"), StartsWith("f.toml:2:"));                  // a key twice
-  EXPECT_THAT(parse_error("[t]\n[u]\n[t]\n"), StartsWith("f.toml:3:"));                 // a table twice
-  EXPECT_THAT(parse_error("a = 99999999999999999999\n"), StartsWith("f.toml:1:"));      // beyond 64 bits
-  EXPECT_THAT(parse_error("a = \"\xff\xfe\"\n"), StartsWith("f.toml:1:"));              // not UTF-8
+  EXPECT_THAT(parse_error("a = 1\na = 2\n"), StartsWith("f.toml:2:"));              // a key twice
+  EXPECT_THAT(parse_error("[t]\n[u]\n[t]\n"), StartsWith("f.toml:3:"));             // a table twice
+  EXPECT_THAT(parse_error("a = 99999999999999999999\n"), StartsWith("f.toml:1:"));  // beyond 64 bits
+  EXPECT_THAT(parse_error("a = \"\xff\xfe\"\n"), StartsWith("f.toml:1:"));          // not UTF-8
   EXPECT_THAT(parse_error(std::string_view("a = 1\n\0b = 2\n", 13)), StartsWith("f.toml:2:"));
   EXPECT_THAT(parse_error("\x7f\x45\x4c\x46\x02\x01\x01"), StartsWith("f.toml:1:"));
   EXPECT_THAT(parse_error("{\"json\": true}"), StartsWith("f.toml:1:"));
@@ -319,7 +322,10 @@ TEST(ConfigFile, LoadsFromTheFileSystem) {
   EXPECT_EQ(problems(file), dir.file("a.toml") + ":1: unknown key 'a'");
   ConfigFile empty = ConfigFile::load(dir.write("empty.toml", "")).value();
   EXPECT_EQ(problems(empty), "");
-  ConfigFile crlf = ConfigFile::load(dir.write("crlf.toml", "\xef\xbb\xbf" "a = 1\r\nb = 2\r\n")).value();
+  ConfigFile crlf = ConfigFile::load(dir.write("crlf.toml",
+                                               "\xef\xbb\xbf"
+                                               "a = 1\r\nb = 2\r\n"))
+                        .value();
   EXPECT_EQ(crlf.root().integer("a", 0, 0, 9), 1);
   EXPECT_THAT(problems(crlf), HasSubstr(":2: unknown key 'b'"));
 }
@@ -365,8 +371,10 @@ extra = { a = [1, 2], b = 'c' }
 traddr = """multi
 line"""
 )";
-  constexpr std::string_view kPieces[] = {"[", "]", "[[", "=", "\"", "\"\"\"", "'", ".", "\n", "{", "}", ",", "#", "\\u0000", "1e999", "0x",
-                                          "true", "-", "\0", "\xff", "99999999999999999999", "worker", "a.b.c"};
+  constexpr std::string_view kPieces[] = {"[",      "]",    "[[",   "=", "\"", "\"\"\"", "'",
+                                          ".",      "\n",   "{",    "}", ",",  "#",      "\\u0000",
+                                          "1e999",  "0x",   "true", "-", "\0", "\xff",   "99999999999999999999",
+                                          "worker", "a.b.c"};
   Rng rng(20240607);
   std::size_t readable = 0;
   for (int round = 0; round < 20'000; ++round) {
@@ -379,7 +387,9 @@ line"""
         case 0: text.erase(at, count); break;
         case 1: text.insert(at, kPieces[rng.below(std::size(kPieces))]); break;
         case 2: text.insert(at, text.substr(static_cast<std::size_t>(rng.below(text.size() + 1)), count)); break;
-        default: if (at < text.size()) text[at] = static_cast<char>(rng.below(256)); break;
+        default:
+          if (at < text.size()) text[at] = static_cast<char>(rng.below(256));
+          break;
       }
     }
     auto parsed = ConfigFile::parse(text, "f.toml");

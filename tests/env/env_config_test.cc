@@ -2,13 +2,11 @@
 
 #include "env/env_config.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <functional>
 
-
 #include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "base/units.h"
 
@@ -150,7 +148,10 @@ const std::vector<Key>& env_keys() {
       {"app_name", "\"x\"", [](const NvmeEnvConfig& c) { return c.app_name == "x"; }},
       {"hugepage", "\"64MB\"", [](const NvmeEnvConfig& c) { return c.hugepage == 64 * kMiB; }},
       {"hugepage_str", "\"64MB\"", [](const NvmeEnvConfig& c) { return c.hugepage == 64 * kMiB; }},
-      {"reactor_mask", "\"0x6\"", [](const NvmeEnvConfig& c) { return c.cores().value() == std::vector<unsigned>{1, 2}; }},
+      {"reactor_mask", "\"0x6\"",
+       [](const NvmeEnvConfig& c) {
+         return c.cores().value() == std::vector<unsigned>{1, 2};
+       }},
       {"io_queue_depth", "64", [](const NvmeEnvConfig& c) { return c.io_queue_depth == 64; }},
       {"io_queue_requests", "2048", [](const NvmeEnvConfig& c) { return c.io_queue_requests == 2048; }},
       {"io_timeout", "\"7s\"", [](const NvmeEnvConfig& c) { return c.io_timeout == 7s; }},
@@ -193,8 +194,10 @@ TEST(NvmeEnvConfig, EveryKeyOfATargetChangesSomething) {
       {"adrfam", "\"ipv6\"", [](const Target& t) { return t.address.adrfam == nvme::Adrfam::kIpv6; }},
       {"traddr", "\"other\"", [](const Target& t) { return t.address.traddr == "other"; }},
       {"trsvcid", "4444", [](const Target& t) { return t.address.trsvcid == 4444; }},
-      {"subnqn", "\"nqn.2024-01.io.example:x\"", [](const Target& t) { return t.address.subnqn == "nqn.2024-01.io.example:x"; }},
-      {"hostnqn", "\"nqn.2024-01.io.example:h\"", [](const Target& t) { return t.address.hostnqn == "nqn.2024-01.io.example:h"; }},
+      {"subnqn", "\"nqn.2024-01.io.example:x\"",
+       [](const Target& t) { return t.address.subnqn == "nqn.2024-01.io.example:x"; }},
+      {"hostnqn", "\"nqn.2024-01.io.example:h\"",
+       [](const Target& t) { return t.address.hostnqn == "nqn.2024-01.io.example:h"; }},
       {"io_queues", "3", [](const Target& t) { return t.io_queues == 3; }},
       {"keep_alive_timeout", "\"9s\"", [](const Target& t) { return t.keep_alive_timeout == 9s; }},
       {"keep_alive_timeout_str", "\"9s\"", [](const Target& t) { return t.keep_alive_timeout == 9s; }},
@@ -251,7 +254,8 @@ TEST(NvmeEnvConfig, ChecksOfTheTableAreReportedOnTheLineOfTheKey) {
       {"io_timeout_str = \"2d\"", "io_timeout_str: 2d is not in 1.0 ms..1d 0h"},
       {"io_retry_count = -1", "io_retry_count: -1 is not in 0..100"},
       {"keep_alive_timeout = \"250ms\"", "keep_alive_timeout: 250.0 ms is less than three poll intervals (300.0 ms)"},
-      {"keep_alive_timeout_str = \"250ms\"", "keep_alive_timeout_str: 250.0 ms is less than three poll intervals (300.0 ms)"},
+      {"keep_alive_timeout_str = \"250ms\"",
+       "keep_alive_timeout_str: 250.0 ms is less than three poll intervals (300.0 ms)"},
       {"keep_alive_timeout = \"50ms\"", "keep_alive_timeout: 50ms is not in 100.0 ms..1d 0h"},
       {"qpair_acquire_timeout = \"0s\"", "qpair_acquire_timeout: 0s is not in 1.0 ms..1d 0h"},
       {"poll_interval_ms = 0", "poll_interval_ms: 0 is not in 1..2147483647"},
@@ -268,7 +272,8 @@ TEST(NvmeEnvConfig, ChecksOfTheTableAreReportedOnTheLineOfTheKey) {
     EXPECT_THAT(got.problems, StartsWith(std::string("f.toml:3: worker.spdk_disk.") + check.problem)) << check.keys;
     EXPECT_EQ(std::ranges::count(got.problems, '\n'), 0) << got.problems;
   }
-  EXPECT_THAT(read("[worker.spdk_disk]\nenabled = \"yes\"\n").problems, HasSubstr("f.toml:2: worker.spdk_disk.enabled: must be true or false"));
+  EXPECT_THAT(read("[worker.spdk_disk]\nenabled = \"yes\"\n").problems,
+              HasSubstr("f.toml:2: worker.spdk_disk.enabled: must be true or false"));
 }
 
 TEST(NvmeEnvConfig, ChecksOfATargetAreReportedOnTheLineOfItsKeyOrOfTheTarget) {
@@ -279,28 +284,34 @@ TEST(NvmeEnvConfig, ChecksOfATargetAreReportedOnTheLineOfItsKeyOrOfTheTarget) {
   const std::string address = "traddr = \"10.0.0.1\"\nsubnqn = \"nqn.2024-01.io.example:d\"\n";
   const std::string tcp = "trtype = \"tcp\"\n";
   const std::vector<TargetCheck> checks = {
-      {"trtype = \"rdma\"\n" + address, "4: worker.spdk_disk.targets[0].trtype: RDMA is not available, only tcp is (write trtype = \"tcp\")"},
+      {"trtype = \"rdma\"\n" + address,
+       "4: worker.spdk_disk.targets[0].trtype: RDMA is not available, only tcp is (write trtype = \"tcp\")"},
       {address, "3: worker.spdk_disk.targets[0].trtype: RDMA is not available"},  // Curvine's default
       {"trtype = \"pcie\"\n" + address, "4: worker.spdk_disk.targets[0].trtype: 'pcie' is not rdma or tcp"},
       {tcp + "subnqn = \"nqn.2024-01.io.example:d\"\n", "3: worker.spdk_disk.targets[0].traddr: is required"},
-      {tcp + "traddr = \"\"\nsubnqn = \"nqn.2024-01.io.example:d\"\n", "5: worker.spdk_disk.targets[0].traddr: is required"},
+      {tcp + "traddr = \"\"\nsubnqn = \"nqn.2024-01.io.example:d\"\n",
+       "5: worker.spdk_disk.targets[0].traddr: is required"},
       {tcp + "traddr = \"10.0.0\"\nsubnqn = \"nqn.2024-01.io.example:d\"\n",
        "5: worker.spdk_disk.targets[0].traddr: '10.0.0' is not an IPv4 address or a host name"},
-      {tcp + "traddr = \"a b\"\nsubnqn = \"nqn.2024-01.io.example:d\"\n", "5: worker.spdk_disk.targets[0].traddr: 'a b' is not"},
+      {tcp + "traddr = \"a b\"\nsubnqn = \"nqn.2024-01.io.example:d\"\n",
+       "5: worker.spdk_disk.targets[0].traddr: 'a b' is not"},
       {tcp + "traddr = \"::1\"\nadrfam = \"ipv4\"\nsubnqn = \"nqn.2024-01.io.example:d\"\n",
        "5: worker.spdk_disk.targets[0].traddr: '::1' is not an IPv4 address"},
       {tcp + "traddr = \"10.0.0.1\"\n", "3: worker.spdk_disk.targets[0].subnqn: is required"},
-      {tcp + "traddr = \"10.0.0.1\"\nsubnqn = \"disk1\"\n", "6: worker.spdk_disk.targets[0].subnqn: NQN 'disk1' is malformed"},
+      {tcp + "traddr = \"10.0.0.1\"\nsubnqn = \"disk1\"\n",
+       "6: worker.spdk_disk.targets[0].subnqn: NQN 'disk1' is malformed"},
       {tcp + address + "hostnqn = \"me\"\n", "7: worker.spdk_disk.targets[0].hostnqn: NQN 'me' is malformed"},
       {tcp + address + "adrfam = \"ib\"\n", "7: worker.spdk_disk.targets[0].adrfam: 'ib' is not ipv4 or ipv6"},
       {tcp + address + "trsvcid = 0\n", "7: worker.spdk_disk.targets[0].trsvcid: 0 is not in 1..65535"},
       {tcp + address + "trsvcid = 65536\n", "7: worker.spdk_disk.targets[0].trsvcid: 65536 is not in 1..65535"},
       {tcp + address + "trsvcid = \"4420\"\n", "7: worker.spdk_disk.targets[0].trsvcid: must be a whole number"},
       {tcp + address + "io_queues = 257\n", "7: worker.spdk_disk.targets[0].io_queues: 257 is not in 0..256"},
-      {tcp + address + "keep_alive_timeout = \"50ms\"\n", "7: worker.spdk_disk.targets[0].keep_alive_timeout: 50.0 ms is not in 100.0 ms"},
+      {tcp + address + "keep_alive_timeout = \"50ms\"\n",
+       "7: worker.spdk_disk.targets[0].keep_alive_timeout: 50.0 ms is not in 100.0 ms"},
       {tcp + address + "keep_alive_timeout_str = \"299ms\"\n",
        "7: worker.spdk_disk.targets[0].keep_alive_timeout_str: 299.0 ms is less than three poll intervals (300.0 ms)"},
-      {tcp + address + "io_timeout = \"1us\"\n", "7: worker.spdk_disk.targets[0].io_timeout: 1.0 us is not in 1.0 ms..1d 0h"},
+      {tcp + address + "io_timeout = \"1us\"\n",
+       "7: worker.spdk_disk.targets[0].io_timeout: 1.0 us is not in 1.0 ms..1d 0h"},
       {tcp + address + "hdgst = 1\n", "7: worker.spdk_disk.targets[0].hdgst: must be true or false"},
   };
   for (const TargetCheck& check : checks) {
@@ -334,30 +345,40 @@ TEST(NvmeEnvConfig, TheSameTargetTwiceIsAMistakeAnotherSubsystemThereIsNot) {
   EXPECT_EQ(read(with_target("") + second + "subnqn = \"nqn.2024-01.io.example:disk1\"\n").problems,
             "f.toml:9: worker.spdk_disk.targets[1]: nqn.2024-01.io.example:disk1 at 10.0.0.1:4420 is listed twice");
   EXPECT_EQ(read(with_target("") + second + "subnqn = \"nqn.2024-01.io.example:disk2\"\n").problems, "");
-  EXPECT_EQ(read(with_target("") + second + "trsvcid = 4421\nsubnqn = \"nqn.2024-01.io.example:disk1\"\n").problems, "");
+  EXPECT_EQ(read(with_target("") + second + "trsvcid = 4421\nsubnqn = \"nqn.2024-01.io.example:disk1\"\n").problems,
+            "");
 }
 
 TEST(NvmeEnvConfig, EnabledNeedsATarget) {
-  EXPECT_EQ(read(table("")).problems, "f.toml:1: worker.spdk_disk.targets: enabled, but there is no [[worker.spdk_disk.targets]]");
+  EXPECT_EQ(read(table("")).problems,
+            "f.toml:1: worker.spdk_disk.targets: enabled, but there is no [[worker.spdk_disk.targets]]");
   EXPECT_THAT(read(table("targets = 3\n")).problems, HasSubstr("f.toml:3: worker.spdk_disk.targets: must be tables"));
 }
 
 TEST(NvmeEnvConfig, SeveralProblemsAreReportedTogetherInTheOrderOfLines) {
-  EXPECT_EQ(read(table("hugepage = \"1MB\"\nspin = 1\nreactor_mask = \"\"\n[[worker.spdk_disk.targets]]\ntraddr = \"10.0.0.1\"\n")).problems,
-            "f.toml:3: worker.spdk_disk.hugepage: 1.0 MiB is less than 8.0 MiB for each of 1 pollers\n"
-            "f.toml:4: unknown key 'worker.spdk_disk.spin'\n"
-            "f.toml:5: worker.spdk_disk.reactor_mask: core mask \"\": expected hexadecimal digits, e.g. 0x3\n"
-            "f.toml:6: worker.spdk_disk.targets[0].trtype: RDMA is not available, only tcp is (write trtype = \"tcp\")\n"
-            "f.toml:6: worker.spdk_disk.targets[0].subnqn: is required");
+  EXPECT_EQ(
+      read(table("hugepage = \"1MB\"\nspin = 1\nreactor_mask = \"\"\n[[worker.spdk_disk.targets]]\ntraddr = "
+                 "\"10.0.0.1\"\n"))
+          .problems,
+      "f.toml:3: worker.spdk_disk.hugepage: 1.0 MiB is less than 8.0 MiB for each of 1 pollers\n"
+      "f.toml:4: unknown key 'worker.spdk_disk.spin'\n"
+      "f.toml:5: worker.spdk_disk.reactor_mask: core mask \"\": expected hexadecimal digits, e.g. 0x3\n"
+      "f.toml:6: worker.spdk_disk.targets[0].trtype: RDMA is not available, only tcp is (write trtype = \"tcp\")\n"
+      "f.toml:6: worker.spdk_disk.targets[0].subnqn: is required");
 }
 
 // Curvine checks a switched-off section for nothing; here only what pollers and buffers need, and the syntax.
 TEST(NvmeEnvConfig, ADisabledSectionMayHoldWhatCannotBeConnectedTo) {
   const std::string disabled = "[worker.spdk_disk]\nenabled = false\n";
-  EXPECT_EQ(read(disabled + "iova_mode = \"pa\"\nkeep_alive_timeout = \"200ms\"\n[[worker.spdk_disk.targets]]\ntrtype = \"rdma\"\n").problems, "");
+  EXPECT_EQ(
+      read(disabled +
+           "iova_mode = \"pa\"\nkeep_alive_timeout = \"200ms\"\n[[worker.spdk_disk.targets]]\ntrtype = \"rdma\"\n")
+          .problems,
+      "");
   EXPECT_THAT(read(disabled + "hugepage = \"1MB\"\n").problems, HasSubstr("f.toml:3: worker.spdk_disk.hugepage"));
   EXPECT_THAT(read(disabled + "hugepages = \"1MB\"\n").problems, HasSubstr("f.toml:3: unknown key"));
-  EXPECT_THAT(read(disabled + "[[worker.spdk_disk.targets]]\ntrsvcid = \"x\"\n").problems, HasSubstr("f.toml:4: worker.spdk_disk.targets[0].trsvcid"));
+  EXPECT_THAT(read(disabled + "[[worker.spdk_disk.targets]]\ntrsvcid = \"x\"\n").problems,
+              HasSubstr("f.toml:4: worker.spdk_disk.targets[0].trsvcid"));
 }
 
 // --- configurations built in code ---
@@ -366,7 +387,8 @@ TEST(NvmeEnvConfig, ValidateMakesTheSameChecksInCode) {
   NvmeEnvConfig good;
   good.enabled = true;
   good.targets.resize(1);
-  good.targets[0].address = nvme::TransportAddress::parse("trtype:TCP traddr:10.0.0.1 subnqn:nqn.2024-01.io.example:d").value();
+  good.targets[0].address =
+      nvme::TransportAddress::parse("trtype:TCP traddr:10.0.0.1 subnqn:nqn.2024-01.io.example:d").value();
   ASSERT_TRUE(good.validate().ok()) << good.validate().error().message();
 
   struct Change {
@@ -390,12 +412,14 @@ TEST(NvmeEnvConfig, ValidateMakesTheSameChecksInCode) {
       {[](NvmeEnvConfig& c) { c.targets.push_back(c.targets[0]); }, "worker.spdk_disk.targets[1]: "},
       {[](NvmeEnvConfig& c) { c.targets[0].address.traddr = "a b"; }, "worker.spdk_disk.targets[0].traddr: "},
       {[](NvmeEnvConfig& c) { c.targets[0].address.trsvcid = 0; }, "worker.spdk_disk.targets[0].trsvcid: "},
-      {[](NvmeEnvConfig& c) { c.targets[0].address.trtype = nvme::Trtype::kPcie; }, "worker.spdk_disk.targets[0].trtype: "},
+      {[](NvmeEnvConfig& c) { c.targets[0].address.trtype = nvme::Trtype::kPcie; },
+       "worker.spdk_disk.targets[0].trtype: "},
       {[](NvmeEnvConfig& c) { c.targets[0].address.subnqn.clear(); }, "worker.spdk_disk.targets[0].subnqn: "},
       {[](NvmeEnvConfig& c) { c.targets[0].address.hostnqn = "x"; }, "worker.spdk_disk.targets[0].hostnqn: "},
       {[](NvmeEnvConfig& c) { c.targets[0].io_queues = 1000; }, "worker.spdk_disk.targets[0].io_queues: "},
       {[](NvmeEnvConfig& c) { c.targets[0].io_timeout = Nanos{-5}; }, "worker.spdk_disk.targets[0].io_timeout: "},
-      {[](NvmeEnvConfig& c) { c.targets[0].keep_alive_timeout = 150ms; }, "worker.spdk_disk.targets[0].keep_alive_timeout: "},
+      {[](NvmeEnvConfig& c) { c.targets[0].keep_alive_timeout = 150ms; },
+       "worker.spdk_disk.targets[0].keep_alive_timeout: "},
   };
   for (const Change& change : changes) {
     NvmeEnvConfig config = good;

@@ -1,8 +1,6 @@
 // What the tests of running environments share: a small configuration, and a look at what the process holds.
 #pragma once
 
-#include <dirent.h>
-
 #include <chrono>
 #include <fstream>
 #include <functional>
@@ -10,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include <dirent.h>
 #include <fmt/format.h>
 
 #include "base/affinity.h"

@@ -1,4 +1,5 @@
-// NvmeEnv against real targets in this process: what starts, what is reported, what is found, and that everything stops.
+// NvmeEnv against real targets in this process: what starts, what is reported, what is found, and that everything
+// stops.
 
 #include "env/nvme_env.h"
 
@@ -60,7 +61,8 @@ Result<> round_trip(const PollerContext& context, BlockDevice& device) {
       LEAP_CO_TRY(DmaBuf empty, co_await allocate(p, pool, 4096));
       LEAP_CO_TRY(DmaBuf read, co_await channel->read(8192, std::move(empty)));
       for (std::size_t i = 0; i < read.size(); ++i) {
-        if (read.bytes()[i] != static_cast<std::byte>(i * 7 + 3)) co_return Error(Errc::kCorrupt, "read something else");
+        if (read.bytes()[i] != static_cast<std::byte>(i * 7 + 3))
+          co_return Error(Errc::kCorrupt, "read something else");
       }
       co_return Result<>{};
     }(poller, *context.pool, device);
@@ -135,7 +137,8 @@ TEST_F(NvmeEnvTest, RefusesABadConfigurationAndACoreThatIsNotOurs) {
   const auto refused = NvmeEnv::start(config);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().kind(), Errc::kInvalidArgument);
-  EXPECT_THAT(refused.error().message(), HasSubstr("worker.spdk_disk.reactor_mask: core 1023 of [1023] does not exist or is not allowed"));
+  EXPECT_THAT(refused.error().message(),
+              HasSubstr("worker.spdk_disk.reactor_mask: core 1023 of [1023] does not exist or is not allowed"));
   config = small_config();
   config.hugepage = 1ULL << 60;
   const auto too_much = NvmeEnv::start(config);
@@ -255,7 +258,9 @@ TEST_F(NvmeEnvTest, WhatCannotBeReachedIsReportedAndTheOthersAreUp) {
   nameless.traddr = "no-such-host.invalid";
   nvme::TransportAddress discovery = target.address();
   discovery.subnqn = nvme::kDiscoveryNqn;
-  auto env = NvmeEnv::start(small_config({address_of(closed_port()), nameless, unknown, strict.address(), discovery, target.address()})).value();
+  auto env = NvmeEnv::start(small_config({address_of(closed_port()), nameless, unknown, strict.address(), discovery,
+                                          target.address()}))
+                 .value();
   const auto targets = env->targets();
   ASSERT_THAT(targets, SizeIs(6));
   for (std::size_t i = 0; i < 4; ++i) {
@@ -280,7 +285,8 @@ TEST_F(NvmeEnvTest, WhatCannotBeReachedIsReportedAndTheOthersAreUp) {
 
 TEST_F(NvmeEnvTest, SilentTargetsCostOneTimeoutTogether) {
   LocalTarget target({.devices = {"mem:?size=8MiB"}});
-  TcpProxy silent[4] = {TcpProxy(target.endpoint()), TcpProxy(target.endpoint()), TcpProxy(target.endpoint()), TcpProxy(target.endpoint())};
+  TcpProxy silent[4] = {TcpProxy(target.endpoint()), TcpProxy(target.endpoint()), TcpProxy(target.endpoint()),
+                        TcpProxy(target.endpoint())};
   std::vector<nvme::TransportAddress> addresses{target.address()};
   for (TcpProxy& proxy : silent) {
     proxy.freeze();

@@ -1,11 +1,11 @@
 // A NvmeController and a FakeTarget on a FakeNet, on one thread.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <optional>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "fake_net.h"
 #include "fake_target.h"
@@ -80,7 +80,8 @@ class ControllerTest : public ::testing::Test {
     EXPECT_TRUE(opened.ok()) << opened.error().to_string();
     return opened.ok() ? *opened : nullptr;
   }
-  static Task<CommandResult> run_command(QueuePair& qp, nvme::Command command, DmaBuf data, nvme::DataDirection direction) {
+  static Task<CommandResult> run_command(QueuePair& qp, nvme::Command command, DmaBuf data,
+                                         nvme::DataDirection direction) {
     CommandResult result = co_await qp.execute(command, std::move(data), direction);
     co_return std::move(result);
   }

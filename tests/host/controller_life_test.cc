@@ -1,6 +1,5 @@
 // A connected controller: I/O queues, events, keep-alive, loss, shutdown.
 #include "controller_fixture.h"
-
 #include "nvme/features.h"
 
 namespace leap::test {
@@ -25,8 +24,8 @@ class LiveController : public ControllerTest {
   }
   std::vector<std::byte> read(QueuePair& qp, std::uint64_t lba, std::size_t bytes) {
     const auto command = nvme::make_read(nvme::Nsid{1}, lba, static_cast<std::uint32_t>(bytes / 512));
-    const CommandResult result = loop.run(
-        run_command(qp, command, *loop.pool.try_allocate(bytes), nvme::DataDirection::kControllerToHost));
+    const CommandResult result =
+        loop.run(run_command(qp, command, *loop.pool.try_allocate(bytes), nvme::DataDirection::kControllerToHost));
     EXPECT_TRUE(result.status.ok());
     return {result.data.bytes().begin(), result.data.bytes().end()};
   }

@@ -1,7 +1,7 @@
 // Controllers over real sockets and running pollers: what a single thread and a fake network cannot show.
-#include <gtest/gtest.h>
-
 #include <chrono>
+
+#include <gtest/gtest.h>
 
 #include "../support/poller_thread.h"
 #include "host/controller.h"
@@ -26,7 +26,8 @@ ControllerConfig config_for(std::uint16_t port) {
 }
 
 Result<std::unique_ptr<NvmeController>> connect(PollerThread& home, const ControllerConfig& config) {
-  return home.run([&](NvmePoller& poller) { return NvmeController::connect(poller, home.pool(), Net::system(), config); });
+  return home.run(
+      [&](NvmePoller& poller) { return NvmeController::connect(poller, home.pool(), Net::system(), config); });
 }
 
 Result<> shutdown(PollerThread& home, NvmeController& controller, Nanos limit = seconds(5)) {
@@ -34,7 +35,8 @@ Result<> shutdown(PollerThread& home, NvmeController& controller, Nanos limit = 
 }
 
 /// Writes blocks that say where they are and reads them back, `depth` of them at a time.
-Task<std::uint64_t> verify_region(QueuePair& qp, NvmePoller& poller, DmaPool& pool, std::uint64_t first, std::uint32_t count) {
+Task<std::uint64_t> verify_region(QueuePair& qp, NvmePoller& poller, DmaPool& pool, std::uint64_t first,
+                                  std::uint32_t count) {
   std::uint64_t errors = 0;
   for (std::uint32_t i = 0; i < count; ++i) {
     const std::uint64_t lba = first + i * 8ULL;
@@ -59,7 +61,8 @@ Task<void> verify_part(QueuePair& qp, NvmePoller& poller, DmaPool& pool, std::ui
   errors += found;
 }
 
-Task<Result<std::uint64_t>> verify_on(NvmeController& controller, NvmePoller& poller, DmaPool& pool, std::uint64_t first) {
+Task<Result<std::uint64_t>> verify_on(NvmeController& controller, NvmePoller& poller, DmaPool& pool,
+                                      std::uint64_t first) {
   LEAP_CO_TRY(QueuePair* const qp, co_await controller.open_io_queue(poller, pool));
   std::uint64_t errors = 0;
   TaskGroup parts(poller);
@@ -81,8 +84,8 @@ TEST(ControllerOverTcp, SeveralPollersWorkAtOnceEachOnItsOwnQueue) {
   std::uint64_t first = 0;
   for (PollerThread* thread : {&home, &other, &third}) {
     drivers.emplace_back([&, thread, first] {
-      const auto result = thread->run(
-          [&](NvmePoller& poller) { return verify_on(*controller, poller, thread->pool(), first); });
+      const auto result =
+          thread->run([&](NvmePoller& poller) { return verify_on(*controller, poller, thread->pool(), first); });
       errors += result.ok() ? result.value() : 1000;
     });
     first += 512;
@@ -177,7 +180,8 @@ TEST(ControllerOverTcp, AWebServerIsReportedByWhatItSays) {
 }
 
 TEST(ControllerOverTcp, HostNamesAreResolvedBeforehand) {
-  auto named = nvme::TransportAddress::parse("trtype:TCP traddr:localhost trsvcid:4420 subnqn:nqn.2024-01.io.example:fake");
+  auto named =
+      nvme::TransportAddress::parse("trtype:TCP traddr:localhost trsvcid:4420 subnqn:nqn.2024-01.io.example:fake");
   ASSERT_TRUE(named.ok()) << named.error().to_string();
   EXPECT_FALSE(socket_address(*named).ok()) << "a poller must never wait for a resolver";
   const auto resolved = resolve_address(*named);

@@ -71,7 +71,8 @@ void FakeTarget::Connection::connect(const Command& command, const HostPdu& pdu)
                  nvme::ConnectInvalid{.ipo = offset, .in_data = in_data}.to_dword());
   };
   if (!data) return refuse(nvme::ConnectInvalid::kHostid, true);
-  if (nvme::nul_terminated_text(data->subnqn) != target.options.subnqn) return refuse(nvme::ConnectInvalid::kSubnqn, true);
+  if (nvme::nul_terminated_text(data->subnqn) != target.options.subnqn)
+    return refuse(nvme::ConnectInvalid::kSubnqn, true);
   if (!target.options.allowed_host.empty() && nvme::nul_terminated_text(data->hostnqn) != target.options.allowed_host) {
     return wire.respond(command.cid, nvme::status(FabricsStatus::kConnectInvalidHost, nvme::kDnr));
   }
@@ -195,7 +196,8 @@ void FakeTarget::Connection::identify(const Command& command) {
       for (const FakeNamespace& ns : target.namespaces) {
         if (ns.nsid > fields.nsid && count < list.ids.size()) list.ids[count++] = ns.nsid;
       }
-      if (target.options.unsorted_list) std::reverse(list.ids.begin(), list.ids.begin() + static_cast<std::ptrdiff_t>(count));
+      if (target.options.unsorted_list)
+        std::reverse(list.ids.begin(), list.ids.begin() + static_cast<std::ptrdiff_t>(count));
       return reply(list);
     }
     case nvme::Cns::kNamespace: {
@@ -227,7 +229,8 @@ FakeNamespace* FakeTarget::Connection::find(nvme::Nsid nsid) {
 
 void FakeTarget::Connection::io(const Command& command, const HostPdu& pdu) {
   FakeNamespace* ns = find(command.nsid);
-  if (ns == nullptr) return wire.respond(command.cid, nvme::status(GenericStatus::kInvalidNamespaceOrFormat, nvme::kDnr));
+  if (ns == nullptr)
+    return wire.respond(command.cid, nvme::status(GenericStatus::kInvalidNamespaceOrFormat, nvme::kDnr));
   if (command.nvm_opcode() == nvme::NvmOpcode::kFlush) return wire.respond(command.cid);
   const auto rw = nvme::rw_fields(command);
   if (!nvme::in_range(rw.slba, rw.blocks, ns->memory.size() >> ns->block_shift)) {
@@ -242,7 +245,8 @@ void FakeTarget::Connection::io(const Command& command, const HostPdu& pdu) {
   }
   if (command.dptr.is_in_capsule()) return finish_write(command, pdu.data);
   writes_.push_back({command, std::vector<std::byte>(bytes), 0});
-  wire.send_r2t(command.cid, static_cast<std::uint16_t>(command.cid.value() ^ 0x5A5A), 0, static_cast<std::uint32_t>(bytes));
+  wire.send_r2t(command.cid, static_cast<std::uint16_t>(command.cid.value() ^ 0x5A5A), 0,
+                static_cast<std::uint32_t>(bytes));
 }
 
 void FakeTarget::Connection::on_data(const HostPdu& pdu) {
@@ -275,7 +279,8 @@ void FakeTarget::Connection::reply_data(const Command& command, std::span<const 
   }
   std::uint32_t offset = 0;
   while (offset < data.size()) {
-    const auto part = std::min<std::uint32_t>(static_cast<std::uint32_t>(data.size()) - offset, target.options.c2h_bytes);
+    const auto part =
+        std::min<std::uint32_t>(static_cast<std::uint32_t>(data.size()) - offset, target.options.c2h_bytes);
     const bool last = offset + part == data.size();
     wire.send_data(command.cid, offset, data.subspan(offset, part), last, target.options.success_flag);
     offset += part;

@@ -1,5 +1,5 @@
-// FakeTarget: a small NVMe/TCP subsystem over memory, for tests: Connect, properties, Identify, features, events, keep-alive,
-// Read, Write, Flush. Bytes in, bytes out; who moves them (a FakeNet, a socket) does not matter.
+// FakeTarget: a small NVMe/TCP subsystem over memory, for tests: Connect, properties, Identify, features, events,
+// keep-alive, Read, Write, Flush. Bytes in, bytes out; who moves them (a FakeNet, a socket) does not matter.
 //
 // Its knobs are the ways targets differ, and the ways they fail.
 #pragma once
@@ -36,23 +36,24 @@ class FakeTarget {
   struct Options {
     std::string subnqn = "nqn.2024-01.io.example:fake";
     std::string allowed_host;  // empty: any
-    nvme::ConnectionParams transport{.hdgst = true, .ddgst = true, .hpda = 0, .cpda = 0, .maxr2t = 1, .maxh2cdata = 131072};
+    nvme::ConnectionParams transport{
+        .hdgst = true, .ddgst = true, .hpda = 0, .cpda = 0, .maxr2t = 1, .maxh2cdata = 131072};
     std::uint32_t in_capsule_bytes = 8192;
     std::uint32_t c2h_bytes = 1 << 20;  // DATA of one C2HData
     bool success_flag = true;
     std::uint16_t mqes = 127;
     std::uint16_t queues = 4;
-    std::uint8_t mdts = 5;             // 128 KiB
+    std::uint8_t mdts = 5;  // 128 KiB
     std::uint16_t kas = 1;
     std::uint8_t aerl = 3;
-    std::uint32_t ready_after = 0;     // CSTS reads before RDY
-    bool fatal = false;                // CSTS.CFS when enabled
-    bool descriptors = true;           // CNS 03h
+    std::uint32_t ready_after = 0;  // CSTS reads before RDY
+    bool fatal = false;             // CSTS.CFS when enabled
+    bool descriptors = true;        // CNS 03h
     bool completes_shutdown = true;
     bool disconnect = false;
     bool discovery = false;
-    bool health_events = true;         // takes SMART bits in the event configuration
-    bool unsorted_list = false;        // of active namespaces
+    bool health_events = true;   // takes SMART bits in the event configuration
+    bool unsorted_list = false;  // of active namespaces
     std::uint16_t authreq = 0;
   };
   class Connection;

@@ -20,7 +20,8 @@ struct Cost {
   std::uint64_t sends = 0;
 };
 
-Task<void> keep_busy(QueuePair& qp, NvmePoller& poller, DmaPool& pool, std::size_t bytes, std::uint32_t rounds, Cost& cost) {
+Task<void> keep_busy(QueuePair& qp, NvmePoller& poller, DmaPool& pool, std::size_t bytes, std::uint32_t rounds,
+                     Cost& cost) {
   Result<DmaBuf> allocated = co_await allocate(poller, pool, bytes);
   DmaBuf data = std::move(allocated).value();
   const auto blocks = static_cast<std::uint32_t>(bytes / 512);
@@ -59,7 +60,8 @@ class IoCost : public ::testing::Test {
     config.hostid = Uuid::from_name("host");
     controller = host.run([&](NvmePoller& poller) {
                        return NvmeController::connect(poller, host.pool(), Net::system(), config);
-                     }).value();
+                     })
+                     .value();
     qp = host.run([&](NvmePoller& poller) { return controller->open_io_queue(poller, host.pool()); }).value();
   }
   void TearDown() override {

@@ -1,5 +1,5 @@
-// PeerConnection: the target's end of one NVMe/TCP connection, for tests: cuts what the host sent into PDUs, checks it as a
-// strict target would, and sends whatever a test wants, right or wrong.
+// PeerConnection: the target's end of one NVMe/TCP connection, for tests: cuts what the host sent into PDUs, checks it
+// as a strict target would, and sends whatever a test wants, right or wrong.
 #pragma once
 
 #include <cstring>
@@ -38,8 +38,9 @@ class PeerConnection {
   std::optional<HostPdu> next() {
     const auto frame = nvme::frame_pdu(in, nvme::PduDirection::kToController, params, ic_done);
     if (frame.state == nvme::FrameState::kInvalid) {
-      throw std::runtime_error("host sent a bad PDU: " +
-                               nvme::pdu_error(frame.error, frame.header, nvme::PduDirection::kToController, "test").message());
+      throw std::runtime_error(
+          "host sent a bad PDU: " +
+          nvme::pdu_error(frame.error, frame.header, nvme::PduDirection::kToController, "test").message());
     }
     if (frame.state == nvme::FrameState::kNeedMore || in.size() < frame.at.total_bytes) return std::nullopt;
     HostPdu pdu;

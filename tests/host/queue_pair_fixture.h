@@ -1,12 +1,12 @@
 // A live TcpQueuePair facing a PeerConnection that the test plays by hand.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "fake_net.h"
 #include "host/tcp/tcp_queue_pair.h"
@@ -46,8 +46,8 @@ class QueuePairTest : public ::testing::Test {
     EXPECT_EQ(loop.pool.probe().bytes_in_use, 0U) << "a buffer was not given back";
   }
 
-  TcpQueuePair::TcpConfig config;           // as connect() will use it
-  nvme::ConnectionParams offered{           // what the peer grants
+  TcpQueuePair::TcpConfig config;  // as connect() will use it
+  nvme::ConnectionParams offered{  // what the peer grants
                                  .hdgst = true,
                                  .ddgst = true,
                                  .hpda = 0,
@@ -139,8 +139,8 @@ class QueuePairTest : public ::testing::Test {
   Outcome& write(std::uint64_t lba, std::span<const std::byte> content) {
     DmaBuf data = buffer(content.size());
     std::memcpy(data.data(), content.data(), content.size());
-    return execute(nvme::make_write(kNs1, lba, static_cast<std::uint32_t>((content.size() + 511) / 512)), std::move(data),
-                   nvme::DataDirection::kHostToController);
+    return execute(nvme::make_write(kNs1, lba, static_cast<std::uint32_t>((content.size() + 511) / 512)),
+                   std::move(data), nvme::DataDirection::kHostToController);
   }
   Outcome& flush() { return execute(nvme::make_flush(kNs1), DmaBuf(), nvme::DataDirection::kNone); }
 
@@ -179,7 +179,8 @@ class QueuePairTest : public ::testing::Test {
   static Task<void> connect_into(FakeLoop& loop, TcpQueuePair::TcpConfig config,
                                  std::optional<Result<std::unique_ptr<TcpQueuePair>>>& result) {
     const TimePoint deadline = loop.clock.now() + std::chrono::seconds(10);
-    auto connected = co_await TcpQueuePair::connect(loop.poller, loop.net, SocketAddress(), std::move(config), deadline);
+    auto connected =
+        co_await TcpQueuePair::connect(loop.poller, loop.net, SocketAddress(), std::move(config), deadline);
     result.emplace(std::move(connected));
   }
   static Task<void> drive(TcpQueuePair& qp, nvme::Command command, DmaBuf data, nvme::DataDirection direction,

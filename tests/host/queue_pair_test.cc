@@ -204,8 +204,8 @@ TEST_F(QueuePairTest, TellsItsObserverOnceAndOnlyOfFailures) {
 }
 
 Task<void> read_once(QueuePair& qp, DmaBuf data, bool& finished) {
-  CommandResult result = co_await qp.execute(nvme::make_read(kNs1, 0, 8), std::move(data),
-                                             nvme::DataDirection::kControllerToHost);
+  CommandResult result =
+      co_await qp.execute(nvme::make_read(kNs1, 0, 8), std::move(data), nvme::DataDirection::kControllerToHost);
   finished = true;
 }
 

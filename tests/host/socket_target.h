@@ -3,10 +3,8 @@
 #pragma once
 
 #include <netinet/in.h>
-#include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <memory>
@@ -14,6 +12,9 @@
 #include <thread>
 #include <utility>
 #include <vector>
+
+#include <poll.h>
+#include <unistd.h>
 
 #include "base/fd.h"
 #include "fake_target.h"
@@ -45,7 +46,8 @@ class LoopbackListener {
 
 class SocketTarget {
  public:
-  explicit SocketTarget(FakeTarget::Options options = {}) : target_(std::move(options)), stop_(::eventfd(0, EFD_CLOEXEC)) {
+  explicit SocketTarget(FakeTarget::Options options = {})
+      : target_(std::move(options)), stop_(::eventfd(0, EFD_CLOEXEC)) {
     thread_ = std::thread([this] { run(); });
   }
   ~SocketTarget() { stop(); }
@@ -71,9 +73,11 @@ class SocketTarget {
       ::poll(fds.data(), fds.size(), -1);
       if (fds[0].revents != 0) break;
       for (std::size_t i = fds.size(); i-- > 2;) {
-        if (fds[i].revents != 0 && !serve(clients_[i - 2])) clients_.erase(clients_.begin() + static_cast<std::ptrdiff_t>(i - 2));
+        if (fds[i].revents != 0 && !serve(clients_[i - 2]))
+          clients_.erase(clients_.begin() + static_cast<std::ptrdiff_t>(i - 2));
       }
-      if (fds[1].revents != 0) clients_.push_back({UniqueFd(::accept(listener_.fd(), nullptr, nullptr)), target_.accept()});
+      if (fds[1].revents != 0)
+        clients_.push_back({UniqueFd(::accept(listener_.fd(), nullptr, nullptr)), target_.accept()});
     }
     clients_.clear();
   }

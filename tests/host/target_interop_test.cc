@@ -65,8 +65,10 @@ Task<void> write_and_verify(QueuePair& qp, NvmePoller& poller, DmaPool& pool, Na
     CommandResult read = co_await qp.execute(nvme::make_read(ns.nsid, lba, blocks), std::move(written.data),
                                              nvme::DataDirection::kControllerToHost);
     tally.commands += 2;
-    if (!read.status.ok()) ++tally.errors;
-    else if (!stamped(read.data, lba, generation)) ++tally.wrong;
+    if (!read.status.ok())
+      ++tally.errors;
+    else if (!stamped(read.data, lba, generation))
+      ++tally.wrong;
   }
 }
 
@@ -126,7 +128,7 @@ TEST_P(Interop, WhatIsWrittenIsRead) {
   });
   const Result<Tally> here = home.run([&](NvmePoller& poller) { return work(*controller, poller, home.pool(), 0); });
   driver.join();
-  for (const Result<Tally>* tally : {&here, &*elsewhere}) {
+  for (const Result<Tally>* tally : std::initializer_list<const Result<Tally>*>{&here, &*elsewhere}) {
     ASSERT_TRUE(tally->ok()) << tally->error().to_string();
     EXPECT_EQ((*tally)->errors, 0U);
     EXPECT_EQ((*tally)->wrong, 0U);

@@ -1,8 +1,7 @@
-// A target that breaks the protocol: the queue pair fails with a typed error and an H2CTermReq, everything pending completes
-// once, nothing is written where it does not belong, every buffer comes back.
-#include "queue_pair_fixture.h"
-
+// A target that breaks the protocol: the queue pair fails with a typed error and an H2CTermReq, everything pending
+// completes once, nothing is written where it does not belong, every buffer comes back.
 #include "nvme/status.h"
+#include "queue_pair_fixture.h"
 
 namespace leap::test {
 namespace {

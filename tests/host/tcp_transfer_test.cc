@@ -1,8 +1,7 @@
 // Data in both directions: in the capsule, by R2T, by C2HData; digests; splits; order.
-#include "queue_pair_fixture.h"
-
 #include "nvme/fabrics.h"
 #include "nvme/status.h"
+#include "queue_pair_fixture.h"
 
 namespace leap::test {
 namespace {
@@ -232,10 +231,16 @@ TEST_P(Reads, GiveTheSameResultForEverySplitOfTheStream) {
     pump();
   };
   std::size_t length = 0;
-  round([&](auto stream) { length = stream.size(); send(stream); });
+  round([&](auto stream) {
+    length = stream.size();
+    send(stream);
+  });
   for (std::size_t cut = 1; cut < length; ++cut) {
     SCOPED_TRACE(cut);
-    round([&](auto stream) { send(stream.first(cut)); send(stream.subspan(cut)); });
+    round([&](auto stream) {
+      send(stream.first(cut));
+      send(stream.subspan(cut));
+    });
     if (HasFailure()) break;
   }
   for (const std::size_t step : {1UL, 2UL, 3UL, 7UL, 25UL}) {

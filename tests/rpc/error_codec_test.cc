@@ -77,7 +77,8 @@ TEST(ErrorCodec, RewritesWordsThatClientsWouldActOn) {
 }
 
 TEST(ErrorCodec, KeepsWordsThatAreMeant) {
-  EXPECT_EQ(round_trip(Error(Errc::kUnsupported, "Unsupported request type: 99")).message, "Unsupported request type: 99");
+  EXPECT_EQ(round_trip(Error(Errc::kUnsupported, "Unsupported request type: 99")).message,
+            "Unsupported request type: 99");
   EXPECT_EQ(round_trip(Error(Errc::kPermission, "permission denied")).message, "permission denied");
   EXPECT_EQ(round_trip(Error(Errc::kPermission, "unsupported")).message, "not supported");
 }
@@ -90,10 +91,10 @@ TEST(ErrorCodec, TextIsAlwaysValidUtf8) {
       {"plain", "plain"},
       {"gr\xC3\xBC\xC3\x9F", "gr\xC3\xBC\xC3\x9F"},
       {"\xE2\x82\xAC \xF0\x9F\x98\x80", "\xE2\x82\xAC \xF0\x9F\x98\x80"},
-      {"\xC3", "?"},                       // cut off
-      {"\xC0\xAF", "??"},                  // overlong
-      {"\xED\xA0\x80", "???"},             // surrogate
-      {"\xF4\x90\x80\x80", "????"},        // beyond U+10FFFF
+      {"\xC3", "?"},                 // cut off
+      {"\xC0\xAF", "??"},            // overlong
+      {"\xED\xA0\x80", "???"},       // surrogate
+      {"\xF4\x90\x80\x80", "????"},  // beyond U+10FFFF
       {"\x80 \xFF", "? ?"},
       {std::string("a\0b", 3), "a?b"},
   };

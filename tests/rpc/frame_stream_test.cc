@@ -128,7 +128,8 @@ TEST_F(FrameStream, LargeHeadersArriveWholeAndTheirMemoryIsGivenBack) {
   const Session session = receive({.input = bytes}, {}, &budget);
   ASSERT_TRUE(session.outcome.ok());
   ASSERT_EQ(session.frames.size(), 2u);
-  EXPECT_TRUE(std::equal(session.frames[0].header.begin(), session.frames[0].header.end(), bytes.begin() + kPrefixSize));
+  EXPECT_TRUE(
+      std::equal(session.frames[0].header.begin(), session.frames[0].header.end(), bytes.begin() + kPrefixSize));
   EXPECT_EQ(budget.available(), std::size_t{8 << 20});
 }
 

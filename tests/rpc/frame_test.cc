@@ -68,9 +68,15 @@ TEST(FramePrefix, LengthsThatCannotBeAreRefused) {
     const char* says;
   };
   const Case cases[] = {
-      {18 + static_cast<std::int32_t>(kMaxData) + 1, 0, "exceed"}, {17, 0, "too small"},       {18, 1, "too small"},
-      {0, 0, "too small"},                                         {-1, 0, "too small"},       {INT32_MIN, 0, "too small"},
-      {INT32_MIN, INT32_MAX, "too small"},                         {INT32_MAX, -1, "negative"}, {18, INT32_MIN, "negative"},
+      {18 + static_cast<std::int32_t>(kMaxData) + 1, 0, "exceed"},
+      {17, 0, "too small"},
+      {18, 1, "too small"},
+      {0, 0, "too small"},
+      {-1, 0, "too small"},
+      {INT32_MIN, 0, "too small"},
+      {INT32_MIN, INT32_MAX, "too small"},
+      {INT32_MAX, -1, "negative"},
+      {18, INT32_MIN, "negative"},
       {INT32_MAX, 0, "exceed"},
   };
   for (const Case& c : cases) {
@@ -119,7 +125,8 @@ TEST(StatusByte, EveryValueDecodesAsTheTableSays) {
 }
 
 TEST(ReplyHead, EchoesWhatTheClientChecks) {
-  const FrameHead request{.code = 81, .status = 0xF3, .req_id = INT64_MIN, .seq_id = -7, .header_size = 9, .data_size = 4};
+  const FrameHead request{
+      .code = 81, .status = 0xF3, .req_id = INT64_MIN, .seq_id = -7, .header_size = 9, .data_size = 4};
   const FrameHead reply = reply_head(request, ResponseStatus::kError);
   EXPECT_EQ(reply, (FrameHead{.code = 81, .status = 0x13, .req_id = INT64_MIN, .seq_id = -7}));
 }

@@ -129,9 +129,9 @@ TEST(BdevOffsetAllocator, RefusesToFreeWhatIsNotAllocated) {
   BdevOffsetAllocator space(area(10));
   ASSERT_TRUE(space.allocate({.bytes = 6 * kPage}).ok());
   ASSERT_TRUE(space.free(pages(2, 2)).ok());
-  for (const Extent bad : {pages(2, 1), pages(3, 2), pages(1, 2), pages(0, 6), pages(5, 2), pages(8, 1),
-                           Extent{kBegin - kPage, kPage}, Extent{kBegin + 1, kPage}, Extent{kBegin, 100}, Extent{kBegin, 0},
-                           Extent{UINT64_MAX - kPage + 1, kPage}}) {
+  for (const Extent bad :
+       {pages(2, 1), pages(3, 2), pages(1, 2), pages(0, 6), pages(5, 2), pages(8, 1), Extent{kBegin - kPage, kPage},
+        Extent{kBegin + 1, kPage}, Extent{kBegin, 100}, Extent{kBegin, 0}, Extent{UINT64_MAX - kPage + 1, kPage}}) {
     const auto before = space.snapshot();
     Result<> freed = space.free(bad);
     ASSERT_FALSE(freed.ok()) << bad.device_offset << "+" << bad.length;
@@ -156,11 +156,11 @@ TEST(BdevOffsetAllocator, RebuildNamesBothExtentsThatOverlap) {
 TEST(BdevOffsetAllocator, RefusesABadSnapshot) {
   BdevOffsetAllocator space(area(10));
   using Snapshot = BdevOffsetAllocator::Snapshot;
-  for (const Snapshot& bad : {Snapshot{kBegin + 11 * kPage, {}}, Snapshot{kBegin + 1, {}}, Snapshot{kBegin + 5 * kPage, {pages(4, 1)}},
-                              Snapshot{kBegin + 9 * kPage, {pages(4, 1), pages(4, 2)}},
-                              Snapshot{kBegin + 9 * kPage, {pages(4, 1), pages(5, 1)}},
-                              Snapshot{kBegin + 9 * kPage, {pages(4, 0)}},
-                              Snapshot{kBegin + 9 * kPage, {{UINT64_MAX - kPage + 1, 2 * kPage}}}}) {
+  for (const Snapshot& bad :
+       {Snapshot{kBegin + 11 * kPage, {}}, Snapshot{kBegin + 1, {}}, Snapshot{kBegin + 5 * kPage, {pages(4, 1)}},
+        Snapshot{kBegin + 9 * kPage, {pages(4, 1), pages(4, 2)}},
+        Snapshot{kBegin + 9 * kPage, {pages(4, 1), pages(5, 1)}}, Snapshot{kBegin + 9 * kPage, {pages(4, 0)}},
+        Snapshot{kBegin + 9 * kPage, {{UINT64_MAX - kPage + 1, 2 * kPage}}}}) {
     EXPECT_EQ(space.restore(bad).error().kind(), Errc::kCorrupt);
   }
 }

@@ -105,7 +105,8 @@ RC_GTEST_PROP(PageMapProperty, SubtractLeavesExactlyTheDifference, ()) {
     }
     return false;
   };
-  for (std::uint64_t page = 0; page < 80; ++page) RC_ASSERT(covers(left, page) == (covers(a, page) && !covers(b, page)));
+  for (std::uint64_t page = 0; page < 80; ++page)
+    RC_ASSERT(covers(left, page) == (covers(a, page) && !covers(b, page)));
 }
 
 }  // namespace

@@ -109,7 +109,8 @@ RC_GTEST_PROP(RecordProperty, NoInputCrashesADecoder, ()) {
   std::string bytes = *rc::gen::arbitrary<std::string>();
   if (rng.chance(0.7)) {  // near misses get further than noise
     bytes = rng.chance(0.5) ? encode(sample_block()) : encode(AllocatorRecord{1, 2, {8192, {{0, 4096}}}});
-    for (std::uint64_t i = 0; i < 1 + rng.below(3); ++i) bytes[rng.below(bytes.size())] = static_cast<char>(rng.below(256));
+    for (std::uint64_t i = 0; i < 1 + rng.below(3); ++i)
+      bytes[rng.below(bytes.size())] = static_cast<char>(rng.below(256));
     bytes.resize(rng.below(bytes.size() + 1));
   }
   (void)decode_block_record(bytes).ok();

@@ -35,9 +35,9 @@ TEST_F(StoreBasic, ABlockIsReadableOnlyAfterItsCommit) {
 TEST_F(StoreBasic, EveryLengthAndSplitComesBackByteForByte) {
   make();
   std::int64_t id = 1;
-  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{511}, std::size_t{4095}, std::size_t{4096},
-                                   std::size_t{4097}, std::size_t{65536}, std::size_t{65537}, std::size_t{1} << 20,
-                                   (std::size_t{1} << 20) + 1, std::size_t{3'000'001}}) {
+  for (const std::size_t length : {std::size_t{0}, std::size_t{1}, std::size_t{511}, std::size_t{4095},
+                                   std::size_t{4096}, std::size_t{4097}, std::size_t{65536}, std::size_t{65537},
+                                   std::size_t{1} << 20, (std::size_t{1} << 20) + 1, std::size_t{3'000'001}}) {
     for (const std::size_t frame : {std::size_t{1} << 24, std::size_t{128 * kKi}, std::size_t{7777}}) {
       SCOPED_TRACE(testing::Message() << "length " << length << ", frames of " << frame);
       const auto info = put(id, stamped(id, 3, 0, length), frame);
@@ -67,7 +67,8 @@ TEST_F(StoreBasic, ReadsAnyRangeAndZerosPastTheEnd) {
         const ReadChunk chunk = (co_await reader->read(offset, n)).value();
         std::vector<std::byte> got;
         for (const DmaBuf& piece : chunk.pieces()) got.insert(got.end(), piece.bytes().begin(), piece.bytes().end());
-        EXPECT_TRUE(std::equal(got.begin(), got.end(), all.begin() + static_cast<std::ptrdiff_t>(offset)) && got.size() == n)
+        EXPECT_TRUE(std::equal(got.begin(), got.end(), all.begin() + static_cast<std::ptrdiff_t>(offset)) &&
+                    got.size() == n)
             << n << " bytes at " << offset;
       }
       EXPECT_EQ((co_await reader->read(0, 0)).error().kind(), Errc::kInvalidArgument);
@@ -199,9 +200,11 @@ TEST_F(StoreBasic, AWriteBeyondTheCapacityIsRefusedAndSpoilsTheSession) {
       EXPECT_THAT(refused.error().message(), testing::HasSubstr("exceeds block size 1000"));
       EXPECT_EQ((co_await writer->complete(999)).error().kind(), Errc::kInvalidArgument);
       (co_await writer->cancel()).value();
-      EXPECT_EQ((co_await s.open_writer(p, BlockId{1}, {.capacity = 10, .offset = 11})).error().kind(), Errc::kInvalidArgument);
+      EXPECT_EQ((co_await s.open_writer(p, BlockId{1}, {.capacity = 10, .offset = 11})).error().kind(),
+                Errc::kInvalidArgument);
       EXPECT_EQ((co_await s.open_writer(p, BlockId{0}, {.capacity = 10})).error().kind(), Errc::kInvalidArgument);
-      EXPECT_EQ((co_await s.open_writer(p, BlockId{1}, {.capacity = UINT64_MAX})).error().kind(), Errc::kInvalidArgument);
+      EXPECT_EQ((co_await s.open_writer(p, BlockId{1}, {.capacity = UINT64_MAX})).error().kind(),
+                Errc::kInvalidArgument);
     }(store, poller);
   });
   expect_space_adds_up();

@@ -90,7 +90,8 @@ TEST_F(StoreCrash, CloseRefusesNewWorkAndNamesWhatIsStillOpen) {
   config_.close_timeout = std::chrono::milliseconds(20);
   make();
   put_stamped(1, 0, 100);
-  auto reader = run([](BlockStore& store, NvmePoller& poller) { return store.open_reader(poller, BlockId{1}); }).value();
+  auto reader =
+      run([](BlockStore& store, NvmePoller& poller) { return store.open_reader(poller, BlockId{1}); }).value();
   const Result<> refused = store_->close();
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().kind(), Errc::kTimedOut);
@@ -116,7 +117,8 @@ struct Model {
   std::map<std::int64_t, std::vector<Version>> possible;  // not acknowledged either way
 };
 
-Task<void> random_life(BlockStore& store, NvmePoller& poller, std::uint64_t seed, std::int64_t first_id, Model& model, int steps) {
+Task<void> random_life(BlockStore& store, NvmePoller& poller, std::uint64_t seed, std::int64_t first_id, Model& model,
+                       int steps) {
   Rng rng(seed);
   for (int i = 0; i < steps; ++i) {
     const std::int64_t id = first_id + static_cast<std::int64_t>(rng.below(8));
@@ -125,8 +127,10 @@ Task<void> random_life(BlockStore& store, NvmePoller& poller, std::uint64_t seed
       model.possible[id].push_back({0, 0, false});
       const Result<> removed = co_await store.remove(poller, BlockId{id});
       if (removed) model.acknowledged[id] = {0, 0, false};
-      if (removed || removed.error().kind() == Errc::kNotFound) model.possible[id].clear();
-      else co_return;
+      if (removed || removed.error().kind() == Errc::kNotFound)
+        model.possible[id].clear();
+      else
+        co_return;
       continue;
     }
     const std::size_t size = 1 + rng.below(rng.chance(0.2) ? 900'000 : 20'000);
@@ -152,11 +156,11 @@ TEST_F(StoreCrash, RandomLivesWithPowerLossKeepEveryAcknowledgedBlock) {
   Model model;
   for (std::uint64_t round = 0; round < 25; ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
-    // The device dies in the middle: from some write on nothing succeeds, and what was not flushed goes or stays as it likes.
+    // The device dies in the middle: from some write on nothing succeeds, and what was not flushed goes or stays as it
+    // likes.
     if (round % 2 == 1) device_->fail_writes(static_cast<int>(rng_.below(60)), true);
-    std::thread other([&] {
-      run([&](BlockStore& s, NvmePoller& p) { return random_life(s, p, round * 2, 100, model, 0); }, 1);
-    });
+    std::thread other(
+        [&] { run([&](BlockStore& s, NvmePoller& p) { return random_life(s, p, round * 2, 100, model, 0); }, 1); });
     run([&](BlockStore& s, NvmePoller& p) {
       return [](BlockStore& st, NvmePoller& po, std::uint64_t seed, Model& m) -> Task<void> {
         TaskGroup group(po);
@@ -181,7 +185,8 @@ TEST_F(StoreCrash, RandomLivesWithPowerLossKeepEveryAcknowledgedBlock) {
       bool matches = version.exists ? content.ok() && *content == stamped(id, version.version, 0, version.size)
                                     : !content.ok() && content.error().kind() == Errc::kNotFound;
       for (const Model::Version& maybe : model.possible[id]) {
-        const bool is = maybe.exists ? content.ok() && *content == stamped(id, maybe.version, 0, maybe.size) : !content.ok();
+        const bool is =
+            maybe.exists ? content.ok() && *content == stamped(id, maybe.version, 0, maybe.size) : !content.ok();
         if (is && !matches) model.acknowledged[id] = maybe;
         matches = matches || is;
       }

@@ -70,8 +70,8 @@ TEST_F(StoreFault, AFlippedBitIsAChecksumErrorThatNamesThePlace) {
   const auto damaged = get(1);
   ASSERT_FALSE(damaged.ok());
   EXPECT_EQ(damaged.error().kind(), Errc::kCorrupt);
-  EXPECT_THAT(damaged.error().message(),
-              HasSubstr("block 1 offset " + std::to_string(5 * kMi) + ": checksum of the page at device offset " + std::to_string(where)));
+  EXPECT_THAT(damaged.error().message(), HasSubstr("block 1 offset " + std::to_string(5 * kMi) +
+                                                   ": checksum of the page at device offset " + std::to_string(where)));
   EXPECT_TRUE(store_->stat(BlockId{1})->damaged);
   EXPECT_EQ(store_->probe().checksum_errors.value(), 1u);
   expect_stamped(2, 0, 5000);

@@ -1,6 +1,7 @@
 // StoreFixture: a store on a TestDevice, two pollers, a metadata directory of its own; crashes and reopens on request.
 //
-// Contents are stamped: every 8 bytes depend on block id, version and position, so that a byte from the wrong place is seen.
+// Contents are stamped: every 8 bytes depend on block id, version and position, so that a byte from the wrong place is
+// seen.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +12,9 @@
 #include <string>
 #include <vector>
 
-#include <stdlib.h>
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include "../support/poller_thread.h"
 #include "store/block_store.h"
@@ -30,7 +30,8 @@ inline std::vector<std::byte> stamped(std::int64_t id, std::uint64_t version, st
   std::vector<std::byte> out(size);
   for (std::size_t i = 0; i < size;) {
     const std::uint64_t at = offset + i;
-    std::uint64_t word = (static_cast<std::uint64_t>(id) * 0x9e3779b97f4a7c15) ^ (version << 56) ^ (at / 8 * 0xbf58476d1ce4e5b9);
+    std::uint64_t word =
+        (static_cast<std::uint64_t>(id) * 0x9e3779b97f4a7c15) ^ (version << 56) ^ (at / 8 * 0xbf58476d1ce4e5b9);
     word ^= word >> 31;
     const std::size_t within = at % 8;
     const std::size_t n = std::min<std::size_t>(8 - within, size - i);
@@ -58,9 +59,10 @@ class TempDir {
 
 // Tasks the tests run on a poller. Free functions: their parameters live in their frames.
 
-inline Task<Result<BlockInfo>> put_block(BlockStore& store, NvmePoller& poller, std::int64_t id, std::vector<std::byte> data,
-                                         std::size_t frame = 128 * kKi) {
-  LEAP_CO_TRY(auto writer, co_await store.open_writer(poller, BlockId{id}, {.capacity = std::max<std::size_t>(data.size(), 1)}));
+inline Task<Result<BlockInfo>> put_block(BlockStore& store, NvmePoller& poller, std::int64_t id,
+                                         std::vector<std::byte> data, std::size_t frame = 128 * kKi) {
+  LEAP_CO_TRY(auto writer,
+              co_await store.open_writer(poller, BlockId{id}, {.capacity = std::max<std::size_t>(data.size(), 1)}));
   for (std::size_t at = 0; at < data.size(); at += frame) {
     const std::size_t n = std::min(frame, data.size() - at);
     LEAP_CO_TRY_VOID(co_await writer->write(std::span(data).subspan(at, n)));
@@ -103,8 +105,9 @@ class StoreFixture : public testing::Test {
   }
 
   Result<Superblock> format(bool force = false) {
-    return BlockStore::format(contexts()[0], *device_,
-                              {.meta_dir = config_.meta_dir, .cluster_id = config_.cluster_id, .worker_id = 7, .force = force});
+    return BlockStore::format(
+        contexts()[0], *device_,
+        {.meta_dir = config_.meta_dir, .cluster_id = config_.cluster_id, .worker_id = 7, .force = force});
   }
   Result<> try_open() {
     LEAP_TRY(store_, BlockStore::open(config_, *device_, contexts()));
@@ -135,7 +138,8 @@ class StoreFixture : public testing::Test {
   auto run(Make make, std::size_t on = 0) {
     return threads_[on].run([this, make = std::move(make)](NvmePoller& p) mutable { return make(*store_, p); });
   }
-  Result<BlockInfo> put(std::int64_t id, std::vector<std::byte> data, std::size_t frame = 128 * kKi, std::size_t on = 0) {
+  Result<BlockInfo> put(std::int64_t id, std::vector<std::byte> data, std::size_t frame = 128 * kKi,
+                        std::size_t on = 0) {
     return run([&](BlockStore& s, NvmePoller& p) { return put_block(s, p, id, data, frame); }, on);
   }
   Result<std::vector<std::byte>> get(std::int64_t id, std::size_t on = 0) {
@@ -152,7 +156,8 @@ class StoreFixture : public testing::Test {
   void expect_stamped(std::int64_t id, std::uint64_t version, std::size_t size) {
     const auto content = get(id);
     ASSERT_TRUE(content.ok()) << "block " << id << ": " << content.error().to_string();
-    EXPECT_TRUE(*content == stamped(id, version, 0, size)) << "block " << id << " has other content than version " << version;
+    EXPECT_TRUE(*content == stamped(id, version, 0, size))
+        << "block " << id << " has other content than version " << version;
   }
   void expect_gone(std::int64_t id) {
     const auto content = get(id);

@@ -231,7 +231,8 @@ TEST_F(ForeignLease, ALostLeaseStopsCommits) {
   EXPECT_EQ(remove(1).error().kind(), Errc::kBusy);
   expect_stamped(1, 0, 10);
   close();
-  EXPECT_EQ(decode_lease(device_->peek(Superblock::kLeaseOffset, LeaseRecord::kBytes))->counter, 7u) << "not ours to release";
+  EXPECT_EQ(decode_lease(device_->peek(Superblock::kLeaseOffset, LeaseRecord::kBytes))->counter, 7u)
+      << "not ours to release";
 }
 
 TEST_F(StoreIdentity, MetadataOfAnotherDeviceIsRefused) {
@@ -240,7 +241,8 @@ TEST_F(StoreIdentity, MetadataOfAnotherDeviceIsRefused) {
   const std::string mine = config_.meta_dir;
   TestDevice other(64 * kMi);
   config_.meta_dir = dir_.path() + "/other";
-  ASSERT_TRUE(BlockStore::format(contexts()[0], other, {.meta_dir = config_.meta_dir, .cluster_id = config_.cluster_id}).ok());
+  ASSERT_TRUE(
+      BlockStore::format(contexts()[0], other, {.meta_dir = config_.meta_dir, .cluster_id = config_.cluster_id}).ok());
   const Result<> refused = try_open();
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().kind(), Errc::kWrongState);

@@ -7,8 +7,8 @@ namespace {
 
 class StoreRewrite : public StoreFixture {};
 
-Task<Result<std::unique_ptr<BlockWriter>>> reopen(BlockStore& store, NvmePoller& poller, std::int64_t id, std::uint64_t offset,
-                                                  std::uint64_t capacity = 8 * kMi) {
+Task<Result<std::unique_ptr<BlockWriter>>> reopen(BlockStore& store, NvmePoller& poller, std::int64_t id,
+                                                  std::uint64_t offset, std::uint64_t capacity = 8 * kMi) {
   co_return co_await store.open_writer(poller, BlockId{id}, {.capacity = capacity, .offset = offset});
 }
 
@@ -85,29 +85,33 @@ TEST_F(StoreRewrite, ManyPartialOverwritesMatchAnOracleAcrossCommitsAndRestarts)
   put_stamped(1, 0, 700'001);
   for (std::uint64_t round = 1; round <= 25; ++round) {
     SCOPED_TRACE(round);
-    run([&](BlockStore& store, NvmePoller& poller) {
-      return [](BlockStore& s, NvmePoller& p, std::uint64_t version, std::vector<std::byte>& shadow) -> Task<void> {
-        Rng rng(version);
-        auto writer = (co_await reopen(s, p, 1, 0)).value();
-        for (int i = 0; i < 8; ++i) {
-          const std::uint64_t offset = rng.below(shadow.size() + 5000);
-          const std::size_t size = 1 + rng.below(rng.chance(0.2) ? 100'000 : 6000);
-          (co_await writer->seek(offset)).value();
-          const auto bytes = stamped(1, version, offset, size);
-          (co_await writer->write(bytes)).value();
-          if (shadow.size() < offset + size) shadow.resize(offset + size);
-          std::copy(bytes.begin(), bytes.end(), shadow.begin() + static_cast<std::ptrdiff_t>(offset));
-        }
-        std::size_t length = shadow.size();
-        if (rng.chance(0.3)) length = 1 + rng.below(shadow.size() + 20'000);
-        shadow.resize(length);
-        EXPECT_TRUE((co_await writer->complete(length)).ok());
-      }(store, poller, round, oracle);
-    }, round % 2);
+    run(
+        [&](BlockStore& store, NvmePoller& poller) {
+          return [](BlockStore& s, NvmePoller& p, std::uint64_t version, std::vector<std::byte>& shadow) -> Task<void> {
+            Rng rng(version);
+            auto writer = (co_await reopen(s, p, 1, 0)).value();
+            for (int i = 0; i < 8; ++i) {
+              const std::uint64_t offset = rng.below(shadow.size() + 5000);
+              const std::size_t size = 1 + rng.below(rng.chance(0.2) ? 100'000 : 6000);
+              (co_await writer->seek(offset)).value();
+              const auto bytes = stamped(1, version, offset, size);
+              (co_await writer->write(bytes)).value();
+              if (shadow.size() < offset + size) shadow.resize(offset + size);
+              std::copy(bytes.begin(), bytes.end(), shadow.begin() + static_cast<std::ptrdiff_t>(offset));
+            }
+            std::size_t length = shadow.size();
+            if (rng.chance(0.3)) length = 1 + rng.below(shadow.size() + 20'000);
+            shadow.resize(length);
+            EXPECT_TRUE((co_await writer->complete(length)).ok());
+          }(store, poller, round, oracle);
+        },
+        round % 2);
     ASSERT_TRUE(get(1, round % 2).value() == oracle);
     if (round % 5 == 0) {
-      if (round % 2 == 0) close();
-      else crash();
+      if (round % 2 == 0)
+        close();
+      else
+        crash();
       open();
       EXPECT_EQ(store_->recovery().problem_count, 0u) << store_->recovery().problems.front();
       ASSERT_TRUE(get(1).value() == oracle);
@@ -181,20 +185,25 @@ TEST_F(StoreRewrite, AnAbandonedSessionGoesOnFromAnotherPoller) {
       (co_await writer->write(stamped(1, 0, 0, 3 * kMi + 77))).value();
     }(store, poller);
   });
-  EXPECT_EQ(run([](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{1}, 3 * kMi + 78, 4 * kMi); }, 1)
+  EXPECT_EQ(run([](BlockStore& store,
+                   NvmePoller& poller) { return store.complete(poller, BlockId{1}, 3 * kMi + 78, 4 * kMi); },
+                1)
                 .error()
                 .kind(),
             Errc::kInvalidArgument);
-  const auto info =
-      run([](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{1}, 3 * kMi + 77, 4 * kMi); }, 1);
+  const auto info = run(
+      [](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{1}, 3 * kMi + 77, 4 * kMi); },
+      1);
   ASSERT_TRUE(info.ok()) << info.error().to_string();
   expect_stamped(1, 0, 3 * kMi + 77);
-  const auto again =
-      run([](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{1}, 3 * kMi + 77, 4 * kMi); });
+  const auto again = run(
+      [](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{1}, 3 * kMi + 77, 4 * kMi); });
   EXPECT_TRUE(again.ok());
-  const auto other = run([](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{1}, 5, 4 * kMi); });
+  const auto other =
+      run([](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{1}, 5, 4 * kMi); });
   EXPECT_EQ(other.error().kind(), Errc::kWrongState);
-  const auto unknown = run([](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{2}, 5, 4 * kMi); });
+  const auto unknown =
+      run([](BlockStore& store, NvmePoller& poller) { return store.complete(poller, BlockId{2}, 5, 4 * kMi); });
   EXPECT_EQ(unknown.error().kind(), Errc::kNotFound);
   EXPECT_FALSE(store_->contains(BlockId{2}));
 }
@@ -236,7 +245,8 @@ TEST_F(StoreRewrite, RemoveUnderReadersAndWriterKeepsTheReadersBytes) {
       EXPECT_EQ((co_await s.open_reader(p, BlockId{1})).error().kind(), Errc::kNotFound);
       EXPECT_EQ((co_await writer->complete(300'000)).error().kind(), Errc::kCancelled);
       // New blocks come and take whatever is free: not the reader's pages. The id may come back meanwhile.
-      for (std::int64_t id = 1; id <= 20; ++id) EXPECT_TRUE((co_await put_block(s, p, id, stamped(id, 5, 0, 2 * kMi))).ok());
+      for (std::int64_t id = 1; id <= 20; ++id)
+        EXPECT_TRUE((co_await put_block(s, p, id, stamped(id, 5, 0, 2 * kMi))).ok());
       EXPECT_TRUE((co_await read_range(*reader, 0, kMi)).value() == stamped(1, 0, 0, kMi));
     }(store, poller);
   });
@@ -255,7 +265,8 @@ TEST_F(StoreRewrite, SessionsNobodyComesBackForAreDropped) {
         (co_await writer->write(stamped(id, 1, 0, 5000))).value();
         co_await writer->detach();
       }
-      while (s.contains(BlockId{2}) || s.stat(BlockId{1})->rewriting) co_await p.sleep_for(std::chrono::milliseconds(1));
+      while (s.contains(BlockId{2}) || s.stat(BlockId{1})->rewriting)
+        co_await p.sleep_for(std::chrono::milliseconds(1));
     }(store, poller);
   });
   expect_stamped(1, 0, 1000);
@@ -333,21 +344,25 @@ TEST_F(StoreRewrite, ConcurrentReadersAndWritersOnTwoPollers) {
   bool stop = false;  // poller 1 only
   std::uint64_t checked = 0;
   std::thread reading([&] {
-    run([&](BlockStore& store, NvmePoller& poller) {
-      return [](BlockStore& s, NvmePoller& p, bool& end, std::uint64_t& count) -> Task<void> {
-        TaskGroup group(p);
-        for (std::uint64_t i = 0; i < 3; ++i) group.spawn(churn_reader(s, p, i, end, count));
-        co_await group.wait();
-      }(store, poller, stop, checked);
-    }, 1);
+    run(
+        [&](BlockStore& store, NvmePoller& poller) {
+          return [](BlockStore& s, NvmePoller& p, bool& end, std::uint64_t& count) -> Task<void> {
+            TaskGroup group(p);
+            for (std::uint64_t i = 0; i < 3; ++i) group.spawn(churn_reader(s, p, i, end, count));
+            co_await group.wait();
+          }(store, poller, stop, checked);
+        },
+        1);
   });
   run([](BlockStore& store, NvmePoller& poller) { return churn_writer(store, poller, 150); });
-  run([&](BlockStore& /*store*/, NvmePoller& /*poller*/) {
-    return [](bool& end) -> Task<void> {
-      end = true;
-      co_return;
-    }(stop);
-  }, 1);
+  run(
+      [&](BlockStore& /*store*/, NvmePoller& /*poller*/) {
+        return [](bool& end) -> Task<void> {
+          end = true;
+          co_return;
+        }(stop);
+      },
+      1);
   reading.join();
   EXPECT_GT(checked, 10u);
   expect_space_adds_up();

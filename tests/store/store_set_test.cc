@@ -21,7 +21,8 @@ class StoreSetTest : public testing::Test {
   }
   Result<StorageType> put(std::int64_t id, StorageType type, std::size_t size) {
     return thread_.run([&](NvmePoller& p) {
-      return [](StoreSet& set, NvmePoller& poller, BlockId block, StorageType wanted, std::size_t n) -> Task<Result<StorageType>> {
+      return [](StoreSet& set, NvmePoller& poller, BlockId block, StorageType wanted,
+                std::size_t n) -> Task<Result<StorageType>> {
         LEAP_CO_TRY(auto open, co_await set.open_writer(poller, block, {.capacity = n, .type = wanted}));
         LEAP_CO_TRY_VOID(co_await open.writer->write(stamped(block.value(), 0, 0, n)));
         LEAP_CO_TRY(const BlockInfo info, co_await open.writer->complete(n));
@@ -59,7 +60,8 @@ TEST_F(StoreSetTest, PlacesByTypeInTurnsAndFallsBackToAnyDirectory) {
 TEST_F(StoreSetTest, FindsABlockWhereverItIs) {
   add(StorageType::kSsd, 16 * kMi);
   add(StorageType::kHdd, 16 * kMi);
-  for (std::int64_t id = 1; id <= 8; ++id) ASSERT_TRUE(put(id, StorageType::kDisk, static_cast<std::size_t>(id) * 100).ok());
+  for (std::int64_t id = 1; id <= 8; ++id)
+    ASSERT_TRUE(put(id, StorageType::kDisk, static_cast<std::size_t>(id) * 100).ok());
   std::size_t seen = 0;
   StoreSet::ListPage page = set_.list({}, 3);
   for (;;) {
@@ -96,7 +98,8 @@ TEST_F(StoreSetTest, RefusesACopiedDirectory) {
   BlockStore::Config config;
   config.meta_dir = dir_.path() + "/copy";
   config.cluster_id = "c";
-  ASSERT_TRUE(BlockStore::format(context, copy, {.meta_dir = config.meta_dir, .cluster_id = "c", .storage_id = storage}).ok());
+  ASSERT_TRUE(
+      BlockStore::format(context, copy, {.meta_dir = config.meta_dir, .cluster_id = "c", .storage_id = storage}).ok());
   const Result<> refused = set_.add(StorageType::kSsd, BlockStore::open(config, copy, {context}).value());
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().kind(), Errc::kAlreadyExists);

@@ -1,8 +1,8 @@
 // TestDevice: a device in memory that misbehaves on request.
 //
 // It has a volatile cache like a real one: a write is durable only after a flush that was issued after the write had
-// completed. lose_power() throws away (or keeps, page by page, as a seed says) what was not flushed. Contents start as 0xA5,
-// so that whoever reads space that was never written sees a previous tenant.
+// completed. lose_power() throws away (or keeps, page by page, as a seed says) what was not flushed. Contents start as
+// 0xA5, so that whoever reads space that was never written sees a previous tenant.
 //
 // Threading: any number of pollers; a mutex around the memory. Every I/O suspends at least once.
 #pragma once
@@ -23,8 +23,7 @@ class TestDevice final : public BlockDevice {
   static constexpr std::byte kPoison{0xA5};
   static constexpr std::uint64_t kPage = 4096;
 
-  explicit TestDevice(std::uint64_t size, bool volatile_cache = true)
-      : now_(size, kPoison), durable_(size, kPoison) {
+  explicit TestDevice(std::uint64_t size, bool volatile_cache = true) : now_(size, kPoison), durable_(size, kPoison) {
     info_.name = "test";
     info_.uuid = Uuid::from_name("test");
     info_.size = size;
@@ -70,7 +69,8 @@ class TestDevice final : public BlockDevice {
     const std::lock_guard lock(mutex_);
     return held_;
   }
-  /// What was not flushed is lost; each such page survives with the given probability (a drive writes back when it likes).
+  /// What was not flushed is lost; each such page survives with the given probability (a drive writes back when it
+  /// likes).
   void lose_power(Rng& rng, double survival = 0.0) {
     const std::lock_guard lock(mutex_);
     for (const std::uint64_t page : unflushed_) {
@@ -91,7 +91,8 @@ class TestDevice final : public BlockDevice {
   }
   [[nodiscard]] std::vector<std::byte> peek(std::uint64_t offset, std::size_t size) const {
     const std::lock_guard lock(mutex_);
-    return {now_.begin() + static_cast<std::ptrdiff_t>(offset), now_.begin() + static_cast<std::ptrdiff_t>(offset + size)};
+    return {now_.begin() + static_cast<std::ptrdiff_t>(offset),
+            now_.begin() + static_cast<std::ptrdiff_t>(offset + size)};
   }
   /// As if a smaller device had been plugged in.
   void shrink(std::uint64_t size) { info_.size = size; }
@@ -161,7 +162,8 @@ class TestDevice final : public BlockDevice {
 
   void begin_write(std::uint64_t offset, std::uint64_t size, BlockChannel::Sharing sharing) {
     const std::lock_guard lock(mutex_);
-    if (offset >= kDataStart && (offset % kPage != 0 || size % kPage != 0 || sharing != BlockChannel::Sharing::kExclusive)) {
+    if (offset >= kDataStart &&
+        (offset % kPage != 0 || size % kPage != 0 || sharing != BlockChannel::Sharing::kExclusive)) {
       ++violations_;
     }
     for (std::uint64_t page = offset / kPage; page <= (offset + size - 1) / kPage; ++page) {
@@ -178,13 +180,16 @@ class TestDevice final : public BlockDevice {
     const std::lock_guard lock(mutex_);
     ++writes_;
     bytes_written_ += data.size();
-    for (std::uint64_t page = offset / kPage; page <= (offset + data.size() - 1) / kPage; ++page) in_flight_.erase(page);
+    for (std::uint64_t page = offset / kPage; page <= (offset + data.size() - 1) / kPage; ++page)
+      in_flight_.erase(page);
     if (offset + data.size() > info_.size) return fault("write past the end");
     if (due(fail_write_in_) || (fail_all_writes_ && fail_write_in_ < 0)) return fault("write failed on purpose");
     std::memcpy(now_.data() + offset, data.data(), data.size());
     for (std::uint64_t page = offset / kPage; page <= (offset + data.size() - 1) / kPage; ++page) {
-      if (info_.volatile_write_cache) unflushed_.insert(page);
-      else std::memcpy(durable_.data() + page * kPage, now_.data() + page * kPage, kPage);
+      if (info_.volatile_write_cache)
+        unflushed_.insert(page);
+      else
+        std::memcpy(durable_.data() + page * kPage, now_.data() + page * kPage, kPage);
     }
     return {};
   }

@@ -1,5 +1,5 @@
-// FaultyDevice: a block device in memory that fails or stalls when a test says so. Behind a target it is what the other side of
-// the wire does.
+// FaultyDevice: a block device in memory that fails or stalls when a test says so. Behind a target it is what the other
+// side of the wire does.
 //
 //   FaultyDevice device({.size = 1 << 20});
 //   device.fail_next(FaultyDevice::kWrite, 2, Error(Errc::kBusy, "not ready"));    // the next two writes

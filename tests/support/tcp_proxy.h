@@ -1,4 +1,5 @@
-// TcpProxy: a TCP forwarder in front of a server, whose connections a test can freeze, cut, or cut in the middle of the data.
+// TcpProxy: a TCP forwarder in front of a server, whose connections a test can freeze, cut, or cut in the middle of the
+// data.
 //
 //   TcpProxy proxy(target.endpoint());
 //   ... connect to proxy.endpoint() ...
@@ -38,7 +39,8 @@ namespace leap::test {
 
 class TcpProxy {
  public:
-  explicit TcpProxy(SocketAddress server) : server_(server), listener_(make_listener()), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+  explicit TcpProxy(SocketAddress server)
+      : server_(server), listener_(make_listener()), wake_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
     thread_ = std::thread([this] { run(); });
   }
   TcpProxy(const TcpProxy&) = delete;
@@ -123,7 +125,8 @@ class TcpProxy {
     UniqueFd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!client.valid()) return;
     auto link = std::make_unique<Link>();
-    UniqueFd server(::socket(server_.family() == AddressFamily::kIpv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    UniqueFd server(
+        ::socket(server_.family() == AddressFamily::kIpv6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     if (!refusing_ && ::connect(server.get(), server_.data(), server_.size()) == 0) {
       LEAP_CHECK(::fcntl(server.get(), F_SETFL, O_NONBLOCK) == 0, "fcntl");
       link->client = std::move(client);
@@ -168,8 +171,10 @@ class TcpProxy {
         const short client = fds[2 + 2 * i].revents;
         const short server = fds[3 + 2 * i].revents;
         bool alive = true;
-        if ((client & ~POLLOUT) != 0 || (server & POLLOUT) != 0) alive = move(link.client.get(), link.server.get(), link.up);
-        if (alive && ((server & ~POLLOUT) != 0 || (client & POLLOUT) != 0)) alive = move(link.server.get(), link.client.get(), link.down);
+        if ((client & ~POLLOUT) != 0 || (server & POLLOUT) != 0)
+          alive = move(link.client.get(), link.server.get(), link.up);
+        if (alive && ((server & ~POLLOUT) != 0 || (client & POLLOUT) != 0))
+          alive = move(link.server.get(), link.client.get(), link.down);
         if (!alive) link.close();
       }
       if (fds[0].revents != 0) accept_one();

@@ -1,8 +1,8 @@
 // Identify, log pages and features.
-#include <gtest/gtest.h>
-
 #include <algorithm>
 #include <set>
+
+#include <gtest/gtest.h>
 
 #include "nvme/discovery.h"
 #include "nvme/identify.h"
@@ -31,7 +31,9 @@ Reply identify(TestHost& host, const nvme::IdentifyFields& fields) {
 Reply get_log(TestHost& host, const nvme::GetLogPageFields& fields) {
   return host.execute(nvme::make_get_log_page(fields), {}, Via::kR2T, static_cast<std::uint32_t>(fields.bytes));
 }
-Reply set_feature(TestHost& host, FeatureId id, std::uint32_t value) { return host.execute(nvme::make_set_features(id, value)); }
+Reply set_feature(TestHost& host, FeatureId id, std::uint32_t value) {
+  return host.execute(nvme::make_set_features(id, value));
+}
 Reply get_feature(TestHost& host, FeatureId id, FeatureSelect select = FeatureSelect::kCurrent) {
   return host.execute(nvme::make_get_features(id, select));
 }
@@ -73,7 +75,8 @@ TEST_F(AdminTest, IdentifyControllerSaysWhatTheTargetCanDo) {
   EXPECT_EQ(id.maxcmd, 128);
   EXPECT_EQ(id.nn, 5U);
   EXPECT_EQ(id.mnan, 5U);
-  EXPECT_EQ(id.oncs, nvme::kOncsCompare | nvme::kOncsDatasetManagement | nvme::kOncsWriteZeroes | nvme::kOncsSaveSelect | nvme::kOncsVerify);
+  EXPECT_EQ(id.oncs, nvme::kOncsCompare | nvme::kOncsDatasetManagement | nvme::kOncsWriteZeroes |
+                         nvme::kOncsSaveSelect | nvme::kOncsVerify);
   EXPECT_TRUE(id.volatile_write_cache());
   EXPECT_EQ(id.vwc & 6, 6) << "Flush may name all namespaces";
   EXPECT_NE(id.sgls & 3, 0U);
@@ -111,7 +114,8 @@ TEST_F(AdminTest, IdentifyNamespaceDescribesTheDevice) {
   EXPECT_EQ(ns.nlbaf, 0);
   EXPECT_EQ(ns.nmic, nvme::kNmicShared);
   EXPECT_EQ(ns.nows, 15) << "optimal_io is 64 KiB";
-  const auto small_ns = load<nvme::IdentifyNamespace>(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{1}}).data);
+  const auto small_ns =
+      load<nvme::IdentifyNamespace>(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{1}}).data);
   EXPECT_EQ(small_ns.block_bytes(), 512U);
   EXPECT_EQ(small_ns.npwg, 7) << "whole 4 KiB pages";
   EXPECT_NE(small_ns.nguid, ns.nguid);
@@ -122,10 +126,13 @@ TEST_F(AdminTest, NamespaceIdsThatAreNotActive) {
   ASSERT_TRUE(hole.ok()) << "an inactive namespace reads as zeros";
   EXPECT_EQ(hole.data, Bytes(4096));
   for (const std::uint32_t nsid : {0U, 6U, 0xFFFFFFFEU, 0xFFFFFFFFU}) {
-    EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{nsid}}), GenericStatus::kInvalidNamespaceOrFormat);
-    EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespaceDescriptors, .nsid = nvme::Nsid{nsid}}), GenericStatus::kInvalidNamespaceOrFormat);
+    EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{nsid}}),
+                  GenericStatus::kInvalidNamespaceOrFormat);
+    EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespaceDescriptors, .nsid = nvme::Nsid{nsid}}),
+                  GenericStatus::kInvalidNamespaceOrFormat);
   }
-  EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespaceDescriptors, .nsid = nvme::Nsid{3}}), GenericStatus::kInvalidNamespaceOrFormat);
+  EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespaceDescriptors, .nsid = nvme::Nsid{3}}),
+                GenericStatus::kInvalidNamespaceOrFormat);
 }
 
 TEST_F(AdminTest, DescriptorsCarryUuidNguidAndCommandSet) {
@@ -152,22 +159,28 @@ TEST_F(AdminTest, DescriptorsCarryUuidNguidAndCommandSet) {
 TEST_F(AdminTest, ListsActiveNamespacesAboveAnId) {
   const auto list = [&](std::uint32_t after, Cns cns = Cns::kActiveNamespaceList) {
     std::vector<std::uint32_t> ids;
-    for (const auto id : load<nvme::NamespaceList>(identify(*host, {.cns = cns, .nsid = nvme::Nsid{after}}).data).entries()) ids.push_back(id.value());
+    for (const auto id :
+         load<nvme::NamespaceList>(identify(*host, {.cns = cns, .nsid = nvme::Nsid{after}}).data).entries())
+      ids.push_back(id.value());
     return ids;
   };
   EXPECT_EQ(list(0), (std::vector<std::uint32_t>{1, 2, 5}));
   EXPECT_EQ(list(2), (std::vector<std::uint32_t>{5}));
   EXPECT_EQ(list(5), (std::vector<std::uint32_t>{}));
   EXPECT_EQ(list(0, Cns::kIoCommandSetActiveNamespaceList), (std::vector<std::uint32_t>{1, 2, 5}));
-  EXPECT_STATUS(identify(*host, {.cns = Cns::kActiveNamespaceList, .nsid = nvme::Nsid{0xFFFFFFFE}}), GenericStatus::kInvalidNamespaceOrFormat);
-  EXPECT_STATUS(identify(*host, {.cns = Cns::kActiveNamespaceList, .nsid = nvme::Nsid{0xFFFFFFFF}}), GenericStatus::kInvalidNamespaceOrFormat);
+  EXPECT_STATUS(identify(*host, {.cns = Cns::kActiveNamespaceList, .nsid = nvme::Nsid{0xFFFFFFFE}}),
+                GenericStatus::kInvalidNamespaceOrFormat);
+  EXPECT_STATUS(identify(*host, {.cns = Cns::kActiveNamespaceList, .nsid = nvme::Nsid{0xFFFFFFFF}}),
+                GenericStatus::kInvalidNamespaceOrFormat);
 }
 
 TEST_F(AdminTest, OtherStructuresAndUnknownOnes) {
   EXPECT_TRUE(identify(*host, {.cns = Cns::kIoCommandSetController}).ok());
   EXPECT_TRUE(identify(*host, {.cns = Cns::kIoCommandSetNamespace, .nsid = nvme::Nsid{1}}).ok());
-  EXPECT_STATUS(identify(*host, {.cns = Cns::kIoCommandSetNamespace, .nsid = nvme::Nsid{3}}), GenericStatus::kInvalidNamespaceOrFormat);
-  EXPECT_STATUS(identify(*host, {.cns = Cns::kIoCommandSetController, .csi = nvme::Csi::kZoned}), GenericStatus::kInvalidField);
+  EXPECT_STATUS(identify(*host, {.cns = Cns::kIoCommandSetNamespace, .nsid = nvme::Nsid{3}}),
+                GenericStatus::kInvalidNamespaceOrFormat);
+  EXPECT_STATUS(identify(*host, {.cns = Cns::kIoCommandSetController, .csi = nvme::Csi::kZoned}),
+                GenericStatus::kInvalidField);
   EXPECT_EQ(load_le64(identify(*host, {.cns = Cns::kIoCommandSets}).data.data()), 1U);
   EXPECT_TRUE(identify(*host, {.cns = Cns::kIndependentNamespace, .nsid = nvme::Nsid{1}}).ok());
   auto second = rig->admin();
@@ -207,7 +220,8 @@ TEST_F(AdminTest, DataPointersOfAdminCommandsAreChecked) {
 
 TEST_F(AdminTest, FailuresAppearInTheErrorLogNewestFirst) {
   EXPECT_STATUS(identify(*host, {.cns = static_cast<Cns>(0x99)}), GenericStatus::kInvalidField);
-  EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{77}}), GenericStatus::kInvalidNamespaceOrFormat);
+  EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{77}}),
+                GenericStatus::kInvalidNamespaceOrFormat);
   const Reply reply = get_log(*host, {.lid = LogPage::kErrorInformation, .bytes = 64 * 64});
   ASSERT_TRUE(reply.ok());
   const auto newest = *nvme::wire::load<nvme::ErrorLogEntry>(reply.data);
@@ -228,17 +242,21 @@ TEST_F(AdminTest, LogPagesReadInPartsAndReadAsZerosBehindTheirEnd) {
   const Bytes tail = get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 16, .offset = 508}).data;
   EXPECT_EQ(Bytes(tail.begin() + 4, tail.end()), Bytes(12));
   EXPECT_TRUE(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .offset = 512}).ok());
-  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .offset = 516}), GenericStatus::kInvalidField);
+  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .offset = 516}),
+                GenericStatus::kInvalidField);
   EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .offset = 2}), GenericStatus::kInvalidField);
-  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .offset = ~std::uint64_t{3}}), GenericStatus::kInvalidField);
-  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .index_offset = true}), GenericStatus::kInvalidField);
+  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .offset = ~std::uint64_t{3}}),
+                GenericStatus::kInvalidField);
+  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = 4, .index_offset = true}),
+                GenericStatus::kInvalidField);
   EXPECT_STATUS(get_log(*host, {.lid = LogPage::kFirmwareSlot, .bytes = (1U << 20) + 4}), GenericStatus::kInvalidField);
   auto huge = nvme::make_get_log_page({.lid = LogPage::kSmart, .bytes = std::uint64_t{1} << 34});
   EXPECT_STATUS(host->execute(huge, {}, Via::kR2T, 4096), GenericStatus::kInvalidField);
 }
 
 TEST_F(AdminTest, KnowsWhichLogPagesItHas) {
-  const auto supported = load<nvme::SupportedLogPages>(get_log(*host, {.lid = LogPage::kSupportedLogPages, .bytes = 1024}).data);
+  const auto supported =
+      load<nvme::SupportedLogPages>(get_log(*host, {.lid = LogPage::kSupportedLogPages, .bytes = 1024}).data);
   for (int lid = 0; lid < 256; ++lid) {
     const auto page = static_cast<LogPage>(lid);
     const Reply reply = get_log(*host, {.lid = page, .bytes = 512});
@@ -248,7 +266,8 @@ TEST_F(AdminTest, KnowsWhichLogPagesItHas) {
       EXPECT_STATUS(reply, CommandStatus::kInvalidLogPage) << lid;
     }
   }
-  const auto effects = load<nvme::CommandEffectsLog>(get_log(*host, {.lid = LogPage::kCommandsSupportedAndEffects, .bytes = 4096}).data);
+  const auto effects =
+      load<nvme::CommandEffectsLog>(get_log(*host, {.lid = LogPage::kCommandsSupportedAndEffects, .bytes = 4096}).data);
   EXPECT_EQ(effects.of(nvme::NvmOpcode::kWrite), nvme::kEffectSupported | nvme::kEffectContentChange);
   EXPECT_EQ(effects.of(nvme::NvmOpcode::kRead), nvme::kEffectSupported);
   EXPECT_EQ(effects.of(nvme::NvmOpcode::kCopy), 0U);
@@ -265,7 +284,8 @@ TEST_F(AdminTest, SmartLogCountsTheTraffic) {
   EXPECT_EQ(smart.host_reads.low, 1U);
   EXPECT_EQ(smart.data_units_written.low, 1U);
   EXPECT_EQ(smart.available_spare, 100);
-  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kSmart, .nsid = nvme::Nsid{1}, .bytes = 512}), GenericStatus::kInvalidField);
+  EXPECT_STATUS(get_log(*host, {.lid = LogPage::kSmart, .nsid = nvme::Nsid{1}, .bytes = 512}),
+                GenericStatus::kInvalidField);
 }
 
 TEST_F(AdminTest, NegotiatesTheNumberOfQueuesBeforeThereAreAny) {
@@ -298,7 +318,8 @@ TEST_F(AdminTest, FeaturesRememberWhatIsSetAndKnowTheirDefaults) {
   EXPECT_EQ(get_feature(*host, FeatureId::kTemperatureThreshold).cqe.dw0, 350U);
   ASSERT_TRUE(set_feature(*host, FeatureId::kArbitration, 3).ok());
   EXPECT_EQ(get_feature(*host, FeatureId::kArbitration).cqe.dw0, 3U);
-  const auto capabilities = nvme::FeatureCapabilities::from_dword(get_feature(*host, FeatureId::kKeepAliveTimer, FeatureSelect::kCapabilities).cqe.dw0);
+  const auto capabilities = nvme::FeatureCapabilities::from_dword(
+      get_feature(*host, FeatureId::kKeepAliveTimer, FeatureSelect::kCapabilities).cqe.dw0);
   EXPECT_TRUE(capabilities.changeable);
   EXPECT_FALSE(capabilities.saveable);
 }
@@ -306,22 +327,28 @@ TEST_F(AdminTest, FeaturesRememberWhatIsSetAndKnowTheirDefaults) {
 TEST_F(AdminTest, RefusesFeaturesItDoesNotHaveAndUsesThatMakeNoSense) {
   for (int fid = 0; fid < 256; ++fid) {
     const auto id = static_cast<FeatureId>(fid);
-    const bool known = fid == 0x01 || fid == 0x02 || (fid >= 0x04 && fid <= 0x07) || fid == 0x0A || fid == 0x0B || fid == 0x0F || fid == 0x81;
+    const bool known = fid == 0x01 || fid == 0x02 || (fid >= 0x04 && fid <= 0x07) || fid == 0x0A || fid == 0x0B ||
+                       fid == 0x0F || fid == 0x81;
     if (known) continue;
     EXPECT_STATUS(set_feature(*host, id, 0), GenericStatus::kInvalidField) << fid;
     EXPECT_STATUS(get_feature(*host, id), GenericStatus::kInvalidField) << fid;
   }
-  EXPECT_STATUS(host->execute(nvme::make_set_features(FeatureId::kArbitration, 0, nvme::kNoNamespace, true)), CommandStatus::kFeatureNotSaveable);
-  EXPECT_STATUS(host->execute(nvme::make_set_features(FeatureId::kArbitration, 0, nvme::Nsid{1})), CommandStatus::kFeatureNotNamespaceSpecific);
-  EXPECT_STATUS(host->execute(nvme::make_set_features(FeatureId::kArbitration, 0, nvme::Nsid{99})), GenericStatus::kInvalidNamespaceOrFormat);
+  EXPECT_STATUS(host->execute(nvme::make_set_features(FeatureId::kArbitration, 0, nvme::kNoNamespace, true)),
+                CommandStatus::kFeatureNotSaveable);
+  EXPECT_STATUS(host->execute(nvme::make_set_features(FeatureId::kArbitration, 0, nvme::Nsid{1})),
+                CommandStatus::kFeatureNotNamespaceSpecific);
+  EXPECT_STATUS(host->execute(nvme::make_set_features(FeatureId::kArbitration, 0, nvme::Nsid{99})),
+                GenericStatus::kInvalidNamespaceOrFormat);
   EXPECT_TRUE(host->execute(nvme::make_set_features(FeatureId::kErrorRecovery, 5, nvme::Nsid{1})).ok());
   EXPECT_STATUS(set_feature(*host, FeatureId::kPowerManagement, 1), GenericStatus::kInvalidField);
-  EXPECT_STATUS(get_feature(*host, FeatureId::kArbitration, static_cast<FeatureSelect>(4)), GenericStatus::kInvalidField);
+  EXPECT_STATUS(get_feature(*host, FeatureId::kArbitration, static_cast<FeatureSelect>(4)),
+                GenericStatus::kInvalidField);
   EXPECT_STATUS(set_feature(*host, FeatureId::kHostIdentifier, 1), GenericStatus::kCommandSequenceError);
 }
 
 TEST_F(AdminTest, TellsTheHostItsOwnIdentifier) {
-  const auto extended = nvme::make_get_features(FeatureId::kHostIdentifier, FeatureSelect::kCurrent, nvme::kNoNamespace, nvme::kExtendedHostId);
+  const auto extended = nvme::make_get_features(FeatureId::kHostIdentifier, FeatureSelect::kCurrent, nvme::kNoNamespace,
+                                                nvme::kExtendedHostId);
   const Reply reply = host->execute(extended, {}, Via::kR2T, 16);
   ASSERT_TRUE(reply.ok());
   EXPECT_EQ(std::memcmp(reply.data.data(), host->identity.id.bytes.data(), 16), 0);
@@ -384,7 +411,8 @@ TEST(Discovery, ListsTheSubsystemAtTheAddressTheHostReached) {
   EXPECT_EQ(second.address(), "10.1.2.3");
   EXPECT_EQ(second.service(), "4421");
   EXPECT_NE(first.portid, second.portid);
-  EXPECT_EQ(get_log(*host, {.lid = LogPage::kDiscovery, .bytes = 1024, .offset = 2048}).data, Bytes(page.begin() + 2048, page.begin() + 3072));
+  EXPECT_EQ(get_log(*host, {.lid = LogPage::kDiscovery, .bytes = 1024, .offset = 2048}).data,
+            Bytes(page.begin() + 2048, page.begin() + 3072));
 }
 
 TEST(Discovery, HasNoNamespacesNoIoQueuesAndFewCommands) {

@@ -42,7 +42,9 @@ TEST(Connect, MayTransferItsDataByR2TAndMayArriveByteByByte) {
   Rig rig;
   auto host = rig.ready();
   const auto data = host->connect_data();
-  EXPECT_TRUE(host->execute(nvme::make_connect({.qid = nvme::Qid{0}, .entries = 32}), nvme::wire::bytes_of(data), Via::kR2T).ok());
+  EXPECT_TRUE(
+      host->execute(nvme::make_connect({.qid = nvme::Qid{0}, .entries = 32}), nvme::wire::bytes_of(data), Via::kR2T)
+          .ok());
   auto slow = rig.ready({.hdgst = true, .ddgst = true});
   rig.cables.back()->read_limit = 1;
   EXPECT_TRUE(slow->connect(0).ok());
@@ -52,7 +54,8 @@ TEST(Connect, MayTransferItsDataByR2TAndMayArriveByteByByte) {
 TEST(Connect, DisablesSqFlowControlWhenAskedTo) {
   Rig rig;
   auto host = rig.ready();
-  const Reply reply = host->connect({.qid = nvme::Qid{0}, .entries = 32, .disable_sq_flow_control = true}, host->connect_data());
+  const Reply reply =
+      host->connect({.qid = nvme::Qid{0}, .entries = 32, .disable_sq_flow_control = true}, host->connect_data());
   ASSERT_TRUE(reply.ok());
   EXPECT_EQ(reply.cqe.sqhd, 0xFFFF);
 }
@@ -75,7 +78,8 @@ TEST(Connect, NamesTheParameterThatIsWrong) {
   expect_invalid(refused({.qid = nvme::Qid{0}, .entries = 129}, same), ConnectInvalid::kSqsize, false);
   expect_invalid(refused({.qid = nvme::Qid{1}, .entries = 65536}, same), ConnectInvalid::kSqsize, false);
   expect_invalid(refused(admin_queue, [](auto& d) { d.cntlid = nvme::Cntlid{1}; }), ConnectInvalid::kCntlid, true);
-  expect_invalid(refused(admin_queue, [](auto& d) { d.cntlid = nvme::kAnyStaticCntlid; }), ConnectInvalid::kCntlid, true);
+  expect_invalid(refused(admin_queue, [](auto& d) { d.cntlid = nvme::kAnyStaticCntlid; }), ConnectInvalid::kCntlid,
+                 true);
   expect_invalid(refused(admin_queue, [](auto& d) { d.subnqn[0] = 'x'; }), ConnectInvalid::kSubnqn, true);
   expect_invalid(refused(admin_queue, [](auto& d) { d.subnqn.fill('x'); }), ConnectInvalid::kSubnqn, true);
   expect_invalid(refused(admin_queue, [](auto& d) { d.hostnqn.fill('x'); }), ConnectInvalid::kHostnqn, true);
@@ -174,7 +178,8 @@ TEST(Commands, MustUseSglsAndMustNotBeFused) {
     host->submit_raw(prp);
     auto pdu = host->next();
     ASSERT_TRUE(pdu);
-    EXPECT_TRUE(nvme::same_code(pdu->as<nvme::CapsuleRespPdu>().cqe.status(), nvme::status(GenericStatus::kInvalidField)));
+    EXPECT_TRUE(
+        nvme::same_code(pdu->as<nvme::CapsuleRespPdu>().cqe.status(), nvme::status(GenericStatus::kInvalidField)));
     auto metadata = nvme::make_flush(nvme::Nsid{1});
     metadata.cid = nvme::Cid{1001};
     metadata.set_psdt(nvme::Psdt::kSglMetadataSegment);

@@ -14,7 +14,9 @@ using nvme::LogPage;
 using nvme::Nsid;
 
 Reply changed_namespaces(TestHost& host, bool retain = false) {
-  return host.execute(nvme::make_get_log_page({.lid = LogPage::kChangedNamespaces, .bytes = 4096, .retain_event = retain}), {}, Via::kR2T, 4096);
+  return host.execute(
+      nvme::make_get_log_page({.lid = LogPage::kChangedNamespaces, .bytes = 4096, .retain_event = retain}), {},
+      Via::kR2T, 4096);
 }
 
 class EventTest : public ::testing::Test {
@@ -70,7 +72,8 @@ TEST_F(EventTest, AreMaskedUntilTheirLogPageWasReadAndCollectMeanwhile) {
   page = changed_namespaces(*host);
   EXPECT_EQ(nvme::wire::load<nvme::NamespaceList>(page.data)->entries().size(), 3U);
   EXPECT_FALSE(event(second));
-  EXPECT_TRUE(nvme::wire::load<nvme::NamespaceList>(changed_namespaces(*host).data)->entries().empty()) << "cleared by reading";
+  EXPECT_TRUE(nvme::wire::load<nvme::NamespaceList>(changed_namespaces(*host).data)->entries().empty())
+      << "cleared by reading";
   change(4);
   EXPECT_TRUE(event(second));
 }
@@ -212,7 +215,8 @@ TEST(Reset, IsNotOverBeforeTheLastCommandOfTheOldQueuesIs) {
   const auto csts = [&] { return nvme::Csts{hosts.admin->property_get(nvme::PropertyOffset::kCsts).cqe.dw0}; };
   EXPECT_TRUE(csts().rdy()) << "the device still works on a write";
   EXPECT_TRUE(hosts.io->closed());
-  EXPECT_STATUS(hosts.admin->property_set(nvme::PropertyOffset::kCc, nvme::Cc::enabled().raw), GenericStatus::kCommandSequenceError);
+  EXPECT_STATUS(hosts.admin->property_set(nvme::PropertyOffset::kCc, nvme::Cc::enabled().raw),
+                GenericStatus::kCommandSequenceError);
   device.let_go();
   rig.settle();
   EXPECT_FALSE(csts().rdy());

@@ -1,9 +1,9 @@
 // Random commands and random streams: every command ends exactly once, or the connection ends with a reason; nothing
 // crashes, hangs or leaks. Seeds are fixed; a failure prints the one it happened with.
-#include <gtest/gtest.h>
-
 #include <array>
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "rig.h"
@@ -13,9 +13,13 @@ namespace {
 
 using nvme::Nsid;
 
-constexpr std::array<std::uint64_t, 12> kEdges{0, 1, 2, 7, 8, 0xFF, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF};
+constexpr std::array<std::uint64_t, 12> kEdges{0,      1,       2,          7,          8,          0xFF,
+                                               0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF};
 
-std::uint32_t edge(Rng& rng) { return rng.chance(0.5) ? static_cast<std::uint32_t>(kEdges[rng.below(kEdges.size())]) : static_cast<std::uint32_t>(rng.next()); }
+std::uint32_t edge(Rng& rng) {
+  return rng.chance(0.5) ? static_cast<std::uint32_t>(kEdges[rng.below(kEdges.size())])
+                         : static_cast<std::uint32_t>(rng.next());
+}
 
 /// 64 bytes that look enough like a command to get past the first checks.
 nvme::Command random_command(Rng& rng, bool admin) {
@@ -50,9 +54,12 @@ void random_sgl(Rng& rng, nvme::Command& cmd, std::uint32_t capsule, bool admin)
   } else if (rng.chance(0.5)) {
     length = edge(rng);
   }
-  if (rng.chance(0.45)) cmd.dptr = nvme::SglDescriptor::transport(length);
-  else if (rng.chance(0.9)) cmd.dptr = nvme::SglDescriptor::in_capsule(rng.chance(0.8) ? capsule : length, rng.chance(0.9) ? 0 : edge(rng));
-  else cmd.dptr.identifier = static_cast<std::uint8_t>(rng.next());
+  if (rng.chance(0.45))
+    cmd.dptr = nvme::SglDescriptor::transport(length);
+  else if (rng.chance(0.9))
+    cmd.dptr = nvme::SglDescriptor::in_capsule(rng.chance(0.8) ? capsule : length, rng.chance(0.9) ? 0 : edge(rng));
+  else
+    cmd.dptr.identifier = static_cast<std::uint8_t>(rng.next());
 }
 
 /// Counts how often each command ends; serves R2Ts with whatever bytes.
@@ -75,7 +82,9 @@ class FuzzHost {
           EXPECT_TRUE(open_.contains(r2t.cccid.value()));
           for (std::uint32_t at = 0; at < r2t.r2tl;) {
             const std::uint32_t part = std::min<std::uint32_t>(r2t.r2tl - at, 65536);
-            host_.send_pdu(nvme::make_h2c_data(r2t.cccid, r2t.ttag, r2t.r2to + at, part, at + part == r2t.r2tl, host_.params()), Bytes(part));
+            host_.send_pdu(
+                nvme::make_h2c_data(r2t.cccid, r2t.ttag, r2t.r2to + at, part, at + part == r2t.r2tl, host_.params()),
+                Bytes(part));
             at += part;
           }
           break;
@@ -191,12 +200,15 @@ TEST_P(FuzzTest, DamagedStreamsEndWithAReasonAndHarmNobodyElse) {
       Bytes capsule(rng.below(3) * 512);
       random_sgl(rng, cmd, static_cast<std::uint32_t>(capsule.size()), false);
       cmd.cid = nvme::Cid{cid};
-      const Bytes pdu = io->build(nvme::make_capsule_cmd(cmd, static_cast<std::uint32_t>(capsule.size()), io->params()), capsule);
+      const Bytes pdu =
+          io->build(nvme::make_capsule_cmd(cmd, static_cast<std::uint32_t>(capsule.size()), io->params()), capsule);
       stream.insert(stream.end(), pdu.begin(), pdu.end());
       if (rng.chance(0.2)) {
         const Bytes data(rng.below(4) * 128 + 4);
-        const Bytes h2c = io->build(nvme::make_h2c_data(nvme::Cid{cid}, static_cast<std::uint16_t>(rng.below(40)), edge(rng),
-                                                        static_cast<std::uint32_t>(data.size()), rng.chance(0.5), io->params()), data);
+        const Bytes h2c =
+            io->build(nvme::make_h2c_data(nvme::Cid{cid}, static_cast<std::uint16_t>(rng.below(40)), edge(rng),
+                                          static_cast<std::uint32_t>(data.size()), rng.chance(0.5), io->params()),
+                      data);
         stream.insert(stream.end(), h2c.begin(), h2c.end());
       }
     }

@@ -108,8 +108,9 @@ TEST(Handshake, RefusesEveryMalformedCommonHeaderWithTheOffsetOfTheField) {
     std::uint32_t fei;
   };
   // A CapsuleCmd without data: type 4, HLEN 72, PLEN 72.
-  for (const Case& c : {Case{0, 0x05, nvme::pdu_field::kType}, Case{0, 0x08, nvme::pdu_field::kType}, Case{0, 0xFF, nvme::pdu_field::kType},
-                        Case{1, 0x01, nvme::pdu_field::kFlags}, Case{2, 71, nvme::pdu_field::kHlen}, Case{4, 71, nvme::pdu_field::kPlen}}) {
+  for (const Case& c : {Case{0, 0x05, nvme::pdu_field::kType}, Case{0, 0x08, nvme::pdu_field::kType},
+                        Case{0, 0xFF, nvme::pdu_field::kType}, Case{1, 0x01, nvme::pdu_field::kFlags},
+                        Case{2, 71, nvme::pdu_field::kHlen}, Case{4, 71, nvme::pdu_field::kPlen}}) {
     auto host = rig.ready();
     auto bytes = host->build(nvme::make_capsule_cmd(nvme::make_keep_alive(), 0, {}));
     bytes[c.byte] = std::byte{c.value};
@@ -144,8 +145,10 @@ TEST(Handshake, ATerminatedConnectionAnswersNothingMoreAndGoesAwayWhenThePeerClo
     EXPECT_TRUE(host->term_req);
     EXPECT_TRUE(rig.cables.back()->target_half_closed);
     EXPECT_FALSE(rig.cables.back()->target_closed) << "the peer gets time to read the reason";
-    if (peer_closes) host->close();
-    else rig.advance(std::chrono::seconds(2));
+    if (peer_closes)
+      host->close();
+    else
+      rig.advance(std::chrono::seconds(2));
     EXPECT_TRUE(rig.cables.back()->target_closed);
   }
   EXPECT_EQ(rig.target().probe().protocol_errors, 2U);

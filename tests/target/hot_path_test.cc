@@ -1,7 +1,7 @@
 // The price of a command: heap allocations and calls on the stream.
-#include <gtest/gtest.h>
-
 #include <functional>
+
+#include <gtest/gtest.h>
 
 #include "base/alloc_counter.h"
 #include "rig.h"

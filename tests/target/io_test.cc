@@ -1,7 +1,7 @@
 // NVM commands over memory and over channels: what they do, and the status of every bad one.
-#include <gtest/gtest.h>
-
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 #include "nvme/nvm_command.h"
 #include "rig.h"
@@ -42,7 +42,8 @@ INSTANTIATE_TEST_SUITE_P(Backends, IoTest, ::testing::Values(1U, 2U),
 TEST_P(IoTest, WritesAndReadsTheBlocksThatWereNamed) {
   for (const Via via : {Via::kCapsule, Via::kR2T}) {
     for (const std::size_t blocks : {1U, 7U, 16U}) {
-      const Bytes data = pattern(blocks * 512, static_cast<std::uint32_t>(blocks) + static_cast<std::uint32_t>(via) * 100);
+      const Bytes data =
+          pattern(blocks * 512, static_cast<std::uint32_t>(blocks) + static_cast<std::uint32_t>(via) * 100);
       const std::uint64_t lba = 100 + blocks;
       ASSERT_TRUE(io->write(nsid(), lba, data, via).ok());
       EXPECT_TRUE(same(contents().subspan(lba * 512, data.size()), data));
@@ -71,14 +72,15 @@ TEST_P(IoTest, TheFirstAndTheLastBlockAreInsideAndNothingElseIs) {
     std::uint64_t lba;
     std::uint32_t blocks;
   };
-  for (const Case& c : {Case{kBlocks, 1}, Case{kBlocks - 1, 2}, Case{~std::uint64_t{0}, 1}, Case{~std::uint64_t{0} - 1, 2},
-                        Case{std::uint64_t{1} << 63, 16}, Case{kBlocks + 1, 1}}) {
+  for (const Case& c : {Case{kBlocks, 1}, Case{kBlocks - 1, 2}, Case{~std::uint64_t{0}, 1},
+                        Case{~std::uint64_t{0} - 1, 2}, Case{std::uint64_t{1} << 63, 16}, Case{kBlocks + 1, 1}}) {
     const Reply read = io->read(nsid(), c.lba, c.blocks);
     EXPECT_STATUS(read, GenericStatus::kLbaOutOfRange) << c.lba;
     EXPECT_TRUE(read.status().dnr);
     EXPECT_STATUS(io->write(nsid(), c.lba, Bytes(c.blocks * 512)), GenericStatus::kLbaOutOfRange) << c.lba;
     EXPECT_STATUS(io->write(nsid(), c.lba, Bytes(c.blocks * 512), Via::kR2T), GenericStatus::kLbaOutOfRange) << c.lba;
-    EXPECT_STATUS(io->execute(nvme::make_compare(Nsid{nsid()}, c.lba, c.blocks), Bytes(c.blocks * 512)), GenericStatus::kLbaOutOfRange);
+    EXPECT_STATUS(io->execute(nvme::make_compare(Nsid{nsid()}, c.lba, c.blocks), Bytes(c.blocks * 512)),
+                  GenericStatus::kLbaOutOfRange);
     EXPECT_STATUS(io->execute(nvme::make_write_zeroes(Nsid{nsid()}, c.lba, c.blocks)), GenericStatus::kLbaOutOfRange);
     EXPECT_STATUS(io->execute(nvme::make_verify(Nsid{nsid()}, c.lba, c.blocks)), GenericStatus::kLbaOutOfRange);
   }
@@ -94,7 +96,8 @@ TEST_P(IoTest, SizesThatDoNotFitTheCommand) {
   EXPECT_STATUS(io->execute(write, Bytes(512)), GenericStatus::kDataSglLengthInvalid);
   EXPECT_STATUS(io->execute(write, Bytes(1028), Via::kR2T), GenericStatus::kDataSglLengthInvalid);
   // More than MDTS, whatever the SGL says.
-  EXPECT_STATUS(io->execute(nvme::make_read(Nsid{nsid()}, 0, 2049), {}, Via::kR2T, 2049 * 512), GenericStatus::kLbaOutOfRange);
+  EXPECT_STATUS(io->execute(nvme::make_read(Nsid{nsid()}, 0, 2049), {}, Via::kR2T, 2049 * 512),
+                GenericStatus::kLbaOutOfRange);
   EXPECT_EQ(io->r2ts.size(), 0U) << "no data is asked for in vain";
 }
 
@@ -110,12 +113,15 @@ TEST_P(IoTest, DataPointersAreChecked) {
     return reply;
   };
   const auto write = nvme::make_write(Nsid{nsid()}, 0, 1);
-  EXPECT_STATUS(with(nvme::make_read(Nsid{nsid()}, 0, 1), nvme::SglDescriptor::in_capsule(512)), GenericStatus::kSglDescriptorTypeInvalid);
+  EXPECT_STATUS(with(nvme::make_read(Nsid{nsid()}, 0, 1), nvme::SglDescriptor::in_capsule(512)),
+                GenericStatus::kSglDescriptorTypeInvalid);
   EXPECT_STATUS(with(write, nvme::SglDescriptor::data_block(0x1000, 512)), GenericStatus::kSglDescriptorTypeInvalid);
-  EXPECT_STATUS(with(write, nvme::SglDescriptor::in_capsule(512)), GenericStatus::kDataSglLengthInvalid) << "an empty capsule";
+  EXPECT_STATUS(with(write, nvme::SglDescriptor::in_capsule(512)), GenericStatus::kDataSglLengthInvalid)
+      << "an empty capsule";
   EXPECT_STATUS(with(write, nvme::SglDescriptor::in_capsule(512), Bytes(508)), GenericStatus::kDataSglLengthInvalid);
   EXPECT_STATUS(with(write, nvme::SglDescriptor::in_capsule(512, 4), Bytes(512)), GenericStatus::kDataSglLengthInvalid);
-  EXPECT_STATUS(with(write, nvme::SglDescriptor::in_capsule(512, ~std::uint64_t{0}), Bytes(512)), GenericStatus::kSglOffsetInvalid);
+  EXPECT_STATUS(with(write, nvme::SglDescriptor::in_capsule(512, ~std::uint64_t{0}), Bytes(512)),
+                GenericStatus::kSglOffsetInvalid);
   // An offset that stays inside is fine.
   Bytes capsule = pattern(1024, 9);
   EXPECT_TRUE(with(write, nvme::SglDescriptor::in_capsule(512, 512), capsule).cqe.ok());
@@ -169,7 +175,8 @@ TEST_P(IoTest, CompareTellsWhetherTheBlocksAreEqual) {
   EXPECT_TRUE(io->execute(nvme::make_compare(Nsid{nsid()}, 10, 1), std::span(data).first(512)).ok());
   Bytes different = data;
   different.back() ^= std::byte{1};
-  EXPECT_STATUS(io->execute(nvme::make_compare(Nsid{nsid()}, 10, 300), different, Via::kR2T), MediaStatus::kCompareFailure);
+  EXPECT_STATUS(io->execute(nvme::make_compare(Nsid{nsid()}, 10, 300), different, Via::kR2T),
+                MediaStatus::kCompareFailure);
   EXPECT_TRUE(same(contents().subspan(10 * 512, data.size()), data)) << "Compare writes nothing";
 }
 
@@ -185,7 +192,9 @@ TEST_P(IoTest, DatasetManagementDeallocatesTheRangesItIsGiven) {
   std::memcpy(page.data(), ranges, sizeof ranges);
   ASSERT_TRUE(io->execute(nvme::make_dsm(Nsid{nsid()}, 3), page).ok());
   const Bytes before = pattern(8192, 6);
-  const auto unchanged = [&](std::size_t block) { return same(contents().subspan(block * 512, 512), std::span(before).subspan(block * 512, 512)); };
+  const auto unchanged = [&](std::size_t block) {
+    return same(contents().subspan(block * 512, 512), std::span(before).subspan(block * 512, 512));
+  };
   EXPECT_TRUE(unchanged(0));
   EXPECT_FALSE(unchanged(1));
   EXPECT_FALSE(unchanged(2));
@@ -193,7 +202,8 @@ TEST_P(IoTest, DatasetManagementDeallocatesTheRangesItIsGiven) {
   EXPECT_TRUE(unchanged(5));
   EXPECT_FALSE(unchanged(8));
   EXPECT_TRUE(io->execute(nvme::make_dsm(Nsid{nsid()}, 3, false), page).ok()) << "hints alone";
-  EXPECT_STATUS(io->execute(nvme::make_dsm(Nsid{nsid()}, 3), std::span(page).first(32)), GenericStatus::kDataSglLengthInvalid);
+  EXPECT_STATUS(io->execute(nvme::make_dsm(Nsid{nsid()}, 3), std::span(page).first(32)),
+                GenericStatus::kDataSglLengthInvalid);
   EXPECT_STATUS(io->execute(nvme::make_dsm(Nsid{nsid()}, 1), Bytes(8192)), GenericStatus::kDataSglLengthInvalid);
 }
 
@@ -323,7 +333,8 @@ TEST(IoSizes, LargeInCapsuleDataWorks) {
   Rig rig(config);
   auto hosts = rig.io_host();
   const Bytes data = pattern(65536, 8);
-  for (int i = 0; i < 4; ++i) hosts.io->submit(nvme::make_write(Nsid{1}, static_cast<std::uint64_t>(i) * 128, 128), data);
+  for (int i = 0; i < 4; ++i)
+    hosts.io->submit(nvme::make_write(Nsid{1}, static_cast<std::uint64_t>(i) * 128, 128), data);
   for (std::uint16_t cid = 2; cid <= 5; ++cid) EXPECT_TRUE(hosts.io->wait(nvme::Cid{cid}).ok());
   EXPECT_TRUE(same(hosts.io->read(1, 384, 128).data, data));
 }

@@ -1,8 +1,8 @@
 // What a host cannot do to the target or to other hosts: too many commands, reading nothing, promising data and not
 // sending it, taking all the memory.
-#include <gtest/gtest.h>
-
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 #include "rig.h"
 
@@ -20,7 +20,8 @@ TEST(Slots, AsManyCommandsAsTheQueueHasEntriesAndNotOneMore) {
   auto hosts = rig.io_host({}, 8);
   device.hold();
   std::vector<nvme::Cid> cids;
-  for (std::uint32_t i = 0; i < 8; ++i) cids.push_back(hosts.io->submit(nvme::make_read(Nsid{1}, i, 1), {}, Via::kR2T, 512));
+  for (std::uint32_t i = 0; i < 8; ++i)
+    cids.push_back(hosts.io->submit(nvme::make_read(Nsid{1}, i, 1), {}, Via::kR2T, 512));
   rig.settle();
   EXPECT_EQ(device.in_flight, 8U);
   EXPECT_FALSE(hosts.io->closed());
@@ -79,7 +80,8 @@ TEST(SilentReader, GetsEverythingInOrderOnceItReadsAgain) {
   ASSERT_TRUE(hosts.io->write(1, 0, data, Via::kR2T).ok());
   cable.write_room = 1000;
   std::vector<nvme::Cid> cids;
-  for (int i = 0; i < 15; ++i) cids.push_back(hosts.io->submit(nvme::make_read(Nsid{1}, 0, 256), {}, Via::kR2T, 256 * 512));
+  for (int i = 0; i < 15; ++i)
+    cids.push_back(hosts.io->submit(nvme::make_read(Nsid{1}, 0, 256), {}, Via::kR2T, 256 * 512));
   rig.settle();
   for (int i = 0; i < 40; ++i) {
     cable.give_room(50'000 + static_cast<std::size_t>(i));
@@ -156,7 +158,8 @@ TEST_F(BufferTest, OneConnectionTakesItsShareAndTheOthersGoOn) {
   std::vector<nvme::Cid> cids;
   // Sixteen writes of 256 KiB: four fit the share.
   const Bytes data = pattern(256 * 1024, 1);
-  for (std::uint32_t i = 0; i < 16; ++i) cids.push_back(io->submit(nvme::make_write(Nsid{1}, i * 512, 512), data, Via::kR2T));
+  for (std::uint32_t i = 0; i < 16; ++i)
+    cids.push_back(io->submit(nvme::make_write(Nsid{1}, i * 512, 512), data, Via::kR2T));
   while (io->pump()) {
   }
   EXPECT_EQ(io->r2ts.size(), 4U);
@@ -181,7 +184,8 @@ TEST_F(BufferTest, ReadsThatWaitForMemoryAreAnsweredWhenThereIsSome) {
   auto& cable = *rig->cables.back();
   cable.write_room = 0;
   std::vector<nvme::Cid> cids;
-  for (std::uint32_t i = 0; i < 20; ++i) cids.push_back(io->submit(nvme::make_read(Nsid{1}, 0, 512), {}, Via::kR2T, 512 * 512));
+  for (std::uint32_t i = 0; i < 20; ++i)
+    cids.push_back(io->submit(nvme::make_read(Nsid{1}, 0, 512), {}, Via::kR2T, 512 * 512));
   rig->settle();
   EXPECT_EQ(rig->pool().probe().bytes_in_use, (1U << 20) + kScratch);
   cable.give_room(SIZE_MAX);
@@ -193,12 +197,14 @@ TEST_F(BufferTest, CapsulesWithDataDoNotBlockTheDataThatWouldFreeMemory) {
   io->answer_r2ts = false;
   std::vector<nvme::Cid> cids;
   const Bytes data = pattern(256 * 1024, 1);
-  for (std::uint32_t i = 0; i < 4; ++i) cids.push_back(io->submit(nvme::make_write(Nsid{1}, 1000 + i * 512, 512), data, Via::kR2T));
+  for (std::uint32_t i = 0; i < 4; ++i)
+    cids.push_back(io->submit(nvme::make_write(Nsid{1}, 1000 + i * 512, 512), data, Via::kR2T));
   while (io->pump()) {
   }
   ASSERT_EQ(io->r2ts.size(), 4U) << "the share is used up";
   // The small writes are ahead of the large ones' data in the stream.
-  for (std::uint32_t i = 0; i < 8; ++i) cids.push_back(io->submit(nvme::make_write(Nsid{1}, i * 8, 8), pattern(4096, 100 + i)));
+  for (std::uint32_t i = 0; i < 8; ++i)
+    cids.push_back(io->submit(nvme::make_write(Nsid{1}, i * 8, 8), pattern(4096, 100 + i)));
   rig->settle();
   EXPECT_EQ(device.writes, 0U);
   for (std::size_t i = 0; i < 4; ++i) {
@@ -215,12 +221,14 @@ TEST_F(BufferTest, EverythingComesBackWhenTheConnectionIsLostInAnyState) {
     auto lost = rig->ready();
     ASSERT_TRUE(lost->connect(static_cast<std::uint16_t>(10 + stage), hosts.admin->cntlid).ok());
     lost->answer_r2ts = false;
-    for (std::uint32_t i = 0; i < 12; ++i) lost->submit(nvme::make_write(Nsid{1}, i * 512, 512), pattern(256 * 1024, 1), Via::kR2T);
+    for (std::uint32_t i = 0; i < 12; ++i)
+      lost->submit(nvme::make_write(Nsid{1}, i * 512, 512), pattern(256 * 1024, 1), Via::kR2T);
     while (lost->pump()) {
     }
     if (stage >= 1) {  // half a PDU
       const auto r2t = lost->r2ts[0];
-      lost->send_bytes(lost->build(nvme::make_h2c_data(r2t.cccid, r2t.ttag, 0, r2t.r2tl, true, lost->params()), Bytes(1000)));
+      lost->send_bytes(
+          lost->build(nvme::make_h2c_data(r2t.cccid, r2t.ttag, 0, r2t.r2tl, true, lost->params()), Bytes(1000)));
     }
     if (stage >= 2) {  // with the device
       device.hold();

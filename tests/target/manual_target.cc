@@ -26,10 +26,14 @@ int main(int argc, char** argv) {
   for (int i = 3; i < argc; ++i) {
     const std::string text = argv[i];
     const auto number = [&](std::size_t from) { return static_cast<std::uint32_t>(std::stoul(text.substr(from))); };
-    if (text.starts_with("core=")) options.cores.push_back(number(5));
-    else if (text.starts_with("icd=")) options.target.in_capsule_data_size = number(4);
-    else if (text.starts_with("r2t=")) options.target.max_r2t_bytes = number(4);
-    else options.namespaces.push_back(text);
+    if (text.starts_with("core="))
+      options.cores.push_back(number(5));
+    else if (text.starts_with("icd="))
+      options.target.in_capsule_data_size = number(4);
+    else if (text.starts_with("r2t="))
+      options.target.max_r2t_bytes = number(4);
+    else
+      options.namespaces.push_back(text);
   }
   auto runner = leap::TargetRunner::create(std::move(options));
   if (!runner.ok()) {
@@ -44,9 +48,9 @@ int main(int argc, char** argv) {
   for (std::string line; std::getline(std::cin, line);) {
     const auto probe = runner.value()->target().probe();
     const auto& poller = runner.value()->pollers().front()->probe();
-    std::cout << "connections " << probe.connections_now << " reads " << probe.reads << " writes " << probe.writes << " failed "
-              << probe.failed_commands << " r2ts " << probe.r2ts << " syscalls " << poller.syscalls.load() << " turns "
-              << poller.turns.load() << std::endl;
+    std::cout << "connections " << probe.connections_now << " reads " << probe.reads << " writes " << probe.writes
+              << " failed " << probe.failed_commands << " r2ts " << probe.r2ts << " syscalls " << poller.syscalls.load()
+              << " turns " << poller.turns.load() << std::endl;
   }
   const auto stopped = runner.value()->stop(std::chrono::seconds(5));
   if (!stopped.ok()) std::cerr << stopped.error().to_string() << '\n';

@@ -22,13 +22,13 @@ namespace leap::target::testing {
 struct Cable {
   std::deque<std::byte> to_target;
   std::vector<std::byte> from_target;
-  bool host_closed = false;         ///< the target reads end of stream once it has read everything
-  bool target_closed = false;       ///< the target's stream is gone
-  bool target_half_closed = false;  ///< the target has shut down its sending side
-  std::size_t read_limit = SIZE_MAX;   ///< bytes per readv of the target
-  std::size_t write_room = SIZE_MAX;   ///< bytes the target may still write
-  std::size_t reads = 0;               ///< readv calls that returned data
-  std::size_t writes = 0;              ///< writev calls that took data
+  bool host_closed = false;           ///< the target reads end of stream once it has read everything
+  bool target_closed = false;         ///< the target's stream is gone
+  bool target_half_closed = false;    ///< the target has shut down its sending side
+  std::size_t read_limit = SIZE_MAX;  ///< bytes per readv of the target
+  std::size_t write_room = SIZE_MAX;  ///< bytes the target may still write
+  std::size_t reads = 0;              ///< readv calls that returned data
+  std::size_t writes = 0;             ///< writev calls that took data
   NvmePoller* poller = nullptr;
   Pollable* pollable = nullptr;
   Interest interest;

@@ -5,13 +5,13 @@
 //   EXPECT_TRUE(host.io->write(1, 0, data).ok());
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "base/log.h"
 #include "bdev/mem_bdev.h"
@@ -28,8 +28,9 @@ namespace leap::target::testing {
 inline ::testing::AssertionResult has_status(const Reply& reply, NvmeStatusCode wanted) {
   if (reply.lost) return ::testing::AssertionFailure() << "the connection ended";
   if (nvme::same_code(reply.status(), wanted)) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << "status is '" << nvme::status_name(reply.status()) << "' (sct " << int(reply.status().sct)
-                                       << " sc " << int(reply.status().sc) << "), not '" << nvme::status_name(wanted) << "'";
+  return ::testing::AssertionFailure() << "status is '" << nvme::status_name(reply.status()) << "' (sct "
+                                       << int(reply.status().sct) << " sc " << int(reply.status().sc) << "), not '"
+                                       << nvme::status_name(wanted) << "'";
 }
 
 /// EXPECT that a reply carries this status, whatever DNR says.
@@ -38,7 +39,8 @@ inline ::testing::AssertionResult has_status(const Reply& reply, NvmeStatusCode 
 /// A pool with memory of its own.
 class PoolMemory {
  public:
-  explicit PoolMemory(std::size_t size) : memory_(static_cast<std::byte*>(std::aligned_alloc(4096, size))), pool({memory_.get(), size}) {}
+  explicit PoolMemory(std::size_t size)
+      : memory_(static_cast<std::byte*>(std::aligned_alloc(4096, size))), pool({memory_.get(), size}) {}
 
  private:
   struct Free {

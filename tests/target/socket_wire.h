@@ -3,9 +3,10 @@
 
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <unistd.h>
 
 #include <memory>
+
+#include <unistd.h>
 
 #include "base/address.h"
 #include "base/fd.h"

@@ -1,7 +1,7 @@
 // TestDevice: a block device that does what a test tells it: hold I/O back, fail, lose what was not flushed.
 //
-// Not mapped, so the target uses its channels. Writes land in a volatile cache; flush() makes them durable; power_loss() forgets
-// the rest. With cache off, writes are durable at once.
+// Not mapped, so the target uses its channels. Writes land in a volatile cache; flush() makes them durable;
+// power_loss() forgets the rest. With cache off, writes are durable at once.
 #pragma once
 
 #include <cstddef>

@@ -1,9 +1,9 @@
 #include "test_host.h"
 
-#include <gtest/gtest.h>
-
 #include <array>
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 #include "nvme/pdu_frame.h"
 
@@ -61,7 +61,8 @@ std::optional<Pdu> TestHost::next() {
       return std::nullopt;
     }
     if (frame.state == nvme::FrameState::kReady && received_.size() >= frame.at.total_bytes) {
-      Pdu pdu{frame.header, Bytes(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(frame.at.total_bytes))};
+      Pdu pdu{frame.header,
+              Bytes(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(frame.at.total_bytes))};
       received_.erase(received_.begin(), received_.begin() + static_cast<std::ptrdiff_t>(frame.at.total_bytes));
       if (frame.at.data_digest_bytes != 0) {
         const auto data = pdu.data();
@@ -76,8 +77,10 @@ std::optional<Pdu> TestHost::next() {
 nvme::Cid TestHost::submit(nvme::Command cmd, std::span<const std::byte> out, Via via, std::uint32_t in) {
   cmd.cid = nvme::Cid{next_cid_++};
   const auto size = static_cast<std::uint32_t>(out.size());
-  if (!out.empty() && via == Via::kCapsule) cmd.set_sgl(nvme::SglDescriptor::in_capsule(size));
-  else cmd.set_sgl(nvme::SglDescriptor::transport(out.empty() ? in : size));
+  if (!out.empty() && via == Via::kCapsule)
+    cmd.set_sgl(nvme::SglDescriptor::in_capsule(size));
+  else
+    cmd.set_sgl(nvme::SglDescriptor::transport(out.empty() ? in : size));
   Outstanding& command = commands_[cmd.cid];
   command.out.assign(out.begin(), out.end());
   command.in_expected = in;
@@ -175,7 +178,8 @@ nvme::ConnectData TestHost::connect_data(std::uint16_t to) const {
 
 Reply TestHost::connect(const nvme::ConnectFields& fields, const nvme::ConnectData& data) {
   Reply reply = execute(nvme::make_connect(fields), nvme::wire::bytes_of(data));
-  if (reply.ok() && fields.qid == nvme::kAdminQid) cntlid = nvme::ConnectResponse::from_dword(reply.cqe.dw0).cntlid.value();
+  if (reply.ok() && fields.qid == nvme::kAdminQid)
+    cntlid = nvme::ConnectResponse::from_dword(reply.cqe.dw0).cntlid.value();
   return reply;
 }
 

@@ -1,7 +1,7 @@
 // TestHost: a host that builds every PDU itself and looks at every PDU it gets. One per connection.
 //
-// It knows nothing of src/host: what it believes about NVMe/TCP comes from the nvme room's types alone. Wire is where the
-// bytes go: a MemoryNet cable or a real socket.
+// It knows nothing of src/host: what it believes about NVMe/TCP comes from the nvme room's types alone. Wire is where
+// the bytes go: a MemoryNet cable or a real socket.
 #pragma once
 
 #include <cstddef>
@@ -12,11 +12,11 @@
 #include <span>
 #include <vector>
 
+#include "base/endian.h"
 #include "base/uuid.h"
 #include "nvme/completion.h"
 #include "nvme/fabrics.h"
 #include "nvme/nvm_command.h"
-#include "base/endian.h"
 #include "nvme/pdu.h"
 #include "nvme/pdu_check.h"
 #include "nvme/pdu_frame.h"
@@ -54,11 +54,11 @@ struct Pdu {
 /// How a command ended.
 struct Reply {
   nvme::Completion cqe;
-  Bytes data;                   ///< data to the host
-  bool success_flag = false;    ///< SUCCESS instead of a response capsule
+  Bytes data;                 ///< data to the host
+  bool success_flag = false;  ///< SUCCESS instead of a response capsule
   std::size_t c2h_pdus = 0;
   std::size_t r2ts = 0;
-  bool lost = false;            ///< the connection ended instead
+  bool lost = false;  ///< the connection ended instead
   [[nodiscard]] NvmeStatusCode status() const { return cqe.status(); }
   [[nodiscard]] bool ok() const { return !lost && cqe.ok(); }
 };
@@ -94,14 +94,16 @@ class TestHost {
   nvme::ConnectionParams& params() { return params_; }
 
   // --- commands ---
-  /// Sends a command capsule; returns its CID. `out` goes into the capsule (Via::kCapsule) or is kept for R2Ts; `in` bytes are
-  /// expected from the controller.
-  nvme::Cid submit(nvme::Command cmd, std::span<const std::byte> out = {}, Via via = Via::kCapsule, std::uint32_t in = 0);
+  /// Sends a command capsule; returns its CID. `out` goes into the capsule (Via::kCapsule) or is kept for R2Ts; `in`
+  /// bytes are expected from the controller.
+  nvme::Cid submit(nvme::Command cmd, std::span<const std::byte> out = {}, Via via = Via::kCapsule,
+                   std::uint32_t in = 0);
   /// As it is: no CID, no SGL filled in.
   void submit_raw(const nvme::Command& cmd, std::span<const std::byte> in_capsule = {});
   /// Serves R2Ts and data until the command has ended.
   Reply wait(nvme::Cid cid);
-  Reply execute(const nvme::Command& cmd, std::span<const std::byte> out = {}, Via via = Via::kCapsule, std::uint32_t in = 0) {
+  Reply execute(const nvme::Command& cmd, std::span<const std::byte> out = {}, Via via = Via::kCapsule,
+                std::uint32_t in = 0) {
     return wait(submit(cmd, out, via, in));
   }
   /// Handles one PDU for whichever command it belongs to; false when none came.
@@ -117,18 +119,22 @@ class TestHost {
   bool corrupt_data_digest = false;
 
   // --- what most tests need ---
-  Reply connect(std::uint16_t qid, std::uint16_t cntlid = 0xFFFF, std::uint32_t entries = 32, std::uint32_t kato_ms = 0);
+  Reply connect(std::uint16_t qid, std::uint16_t cntlid = 0xFFFF, std::uint32_t entries = 32,
+                std::uint32_t kato_ms = 0);
   Reply connect(const nvme::ConnectFields& fields, const nvme::ConnectData& data);
   [[nodiscard]] nvme::ConnectData connect_data(std::uint16_t cntlid = 0xFFFF) const;
-  Reply property_set(nvme::PropertyOffset offset, std::uint64_t value) { return execute(nvme::make_property_set(offset, value)); }
+  Reply property_set(nvme::PropertyOffset offset, std::uint64_t value) {
+    return execute(nvme::make_property_set(offset, value));
+  }
   Reply property_get(nvme::PropertyOffset offset) { return execute(nvme::make_property_get(offset)); }
   Reply read(std::uint32_t nsid, std::uint64_t lba, std::uint32_t blocks, std::uint32_t block_size = 512) {
     return execute(nvme::make_read(nvme::Nsid{nsid}, lba, blocks), {}, Via::kR2T, blocks * block_size);
   }
   Reply write(std::uint32_t nsid, std::uint64_t lba, std::span<const std::byte> data, Via via = Via::kCapsule,
               std::uint32_t block_size = 512, bool fua = false) {
-    return execute(nvme::make_write(nvme::Nsid{nsid}, lba, static_cast<std::uint32_t>(data.size()) / block_size, {.fua = fua}),
-                   data, via);
+    return execute(
+        nvme::make_write(nvme::Nsid{nsid}, lba, static_cast<std::uint32_t>(data.size()) / block_size, {.fua = fua}),
+        data, via);
   }
   Identity identity;
   std::string subnqn = "nqn.2024-01.io.leap:test";

@@ -1,10 +1,10 @@
 // Real threads, real sockets, real files: queues of one controller on different pollers, and the TargetRunner.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <atomic>
 #include <filesystem>
 #include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "base/affinity.h"
 #include "base/log.h"
@@ -62,7 +62,9 @@ class RunnerTest : public ::testing::Test {
     ASSERT_TRUE(started.ok()) << started.error().to_string();
     address = runner->target().addresses().front();
   }
-  [[nodiscard]] std::string file(const std::string& size = "16MiB") const { return "file://" + path.string() + "?size=" + size; }
+  [[nodiscard]] std::string file(const std::string& size = "16MiB") const {
+    return "file://" + path.string() + "?size=" + size;
+  }
 
   std::filesystem::path path;
   std::unique_ptr<TargetRunner> runner;
@@ -155,7 +157,8 @@ TEST_F(RunnerTest, EventsReachAdminQueuesOnAnyPoller) {
   for (int i = 0; i < 4; ++i) {
     admins.push_back(dial_admin(address));
     ASSERT_TRUE(admins.back());
-    ASSERT_TRUE(admins.back()->execute(nvme::make_set_features(nvme::FeatureId::kAsyncEventConfiguration, 1U << 8)).ok());
+    ASSERT_TRUE(
+        admins.back()->execute(nvme::make_set_features(nvme::FeatureId::kAsyncEventConfiguration, 1U << 8)).ok());
     requests.push_back(admins.back()->submit(nvme::make_async_event_request()));
   }
   runner->target().notify_namespace_changed(1);
@@ -221,7 +224,8 @@ TEST_F(RunnerTest, SaysWhatIsWrongAtOnce) {
   };
   EXPECT_THAT(error_of(options_for({"floppy:a"}, 1)), ::testing::HasSubstr("floppy:a"));
   EXPECT_THAT(error_of(options_for({"nvme+tcp://127.0.0.1:4420/nqn"}, 1)), ::testing::HasSubstr("nvme+tcp"));
-  EXPECT_THAT(error_of(options_for({"file:///no/such/place/disk?size=1MiB"}, 1)), ::testing::HasSubstr("/no/such/place/disk"));
+  EXPECT_THAT(error_of(options_for({"file:///no/such/place/disk?size=1MiB"}, 1)),
+              ::testing::HasSubstr("/no/such/place/disk"));
   auto bad_nqn = options_for({"mem:?size=1MiB"}, 1);
   bad_nqn.target.nqn = "disk";
   EXPECT_THAT(error_of(std::move(bad_nqn)), ::testing::HasSubstr("disk"));

@@ -1,7 +1,7 @@
 // How data moves: R2T sequences, H2CData checks, C2HData forms, digests, padding, and streams cut at every byte.
-#include <gtest/gtest.h>
-
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 #include "rig.h"
 
@@ -182,10 +182,13 @@ TEST(C2HData, CarriesSuccessOrIsFollowedByAResponseAsConfigured) {
     for (const bool no_flow_control : {false, true}) {
       auto admin = rig.admin();
       auto io = rig.ready();
-      ASSERT_TRUE(io->connect({.qid = nvme::Qid{1}, .entries = 32, .disable_sq_flow_control = no_flow_control}, io->connect_data(admin->cntlid)).ok());
+      ASSERT_TRUE(io->connect({.qid = nvme::Qid{1}, .entries = 32, .disable_sq_flow_control = no_flow_control},
+                              io->connect_data(admin->cntlid))
+                      .ok());
       const Reply reply = io->read(1, 0, 8);
       ASSERT_TRUE(reply.ok());
-      EXPECT_EQ(reply.success_flag, mode == C2hSuccess::kAlways || (mode == C2hSuccess::kWithoutFlowControl && no_flow_control));
+      EXPECT_EQ(reply.success_flag,
+                mode == C2hSuccess::kAlways || (mode == C2hSuccess::kWithoutFlowControl && no_flow_control));
       EXPECT_FALSE(io->pump()) << "exactly one end";
       const Reply failed = io->read(1, 1 << 20, 8);
       EXPECT_FALSE(failed.success_flag);
@@ -262,7 +265,8 @@ TEST(Padding, FollowsTheHostsAlignment) {
 /// Every combination of digests, with streams that deliver and take a few bytes at a time.
 class CutStreamTest : public ::testing::TestWithParam<std::tuple<bool, bool, std::size_t>> {};
 INSTANTIATE_TEST_SUITE_P(DigestsAndCuts, CutStreamTest,
-                         ::testing::Combine(::testing::Bool(), ::testing::Bool(), ::testing::Values(1, 2, 3, 7, 23, 71, 73, 4096)));
+                         ::testing::Combine(::testing::Bool(), ::testing::Bool(),
+                                            ::testing::Values(1, 2, 3, 7, 23, 71, 73, 4096)));
 
 TEST_P(CutStreamTest, NothingDependsOnWhereTheStreamIsCut) {
   TestDevice device({.size = Rig::kSize, .block_size = 512});

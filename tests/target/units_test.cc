@@ -27,9 +27,11 @@ TEST(ConnectionStateTable, EveryEndingGoesThroughDrainingAndNothingComesBack) {
     EXPECT_EQ(next_state(state, E::kAbort), S::kDraining);
     EXPECT_EQ(next_state(state, E::kQuiet), state);
   }
-  for (const E event : {E::kIcDone, E::kFault, E::kFinish, E::kAbort}) EXPECT_EQ(next_state(S::kDraining, event), S::kDraining);
+  for (const E event : {E::kIcDone, E::kFault, E::kFinish, E::kAbort})
+    EXPECT_EQ(next_state(S::kDraining, event), S::kDraining);
   EXPECT_EQ(next_state(S::kDraining, E::kQuiet), S::kClosed);
-  for (const E event : {E::kIcDone, E::kFault, E::kFinish, E::kAbort, E::kQuiet}) EXPECT_EQ(next_state(S::kClosed, event), S::kClosed);
+  for (const E event : {E::kIcDone, E::kFault, E::kFinish, E::kAbort, E::kQuiet})
+    EXPECT_EQ(next_state(S::kClosed, event), S::kClosed);
 }
 
 TEST(RequestStateTable, EveryStateCanBeGivenUpAndNothingFollowsSending) {

@@ -19,8 +19,9 @@ Verdict judge(const CompatibilityConfig& config, const proto::ComponentInfoProto
 }
 
 TEST(ReleaseVersion, OrdersAsSemanticVersionsDo) {
-  const char* ascending[] = {"0.3.6-alpha", "0.4.0-alpha",  "0.4.0-alpha.1", "0.4.0-alpha.beta", "0.4.0-beta",  "0.4.0-beta.2",
-                             "0.4.0-beta.11", "0.4.0-rc.1", "0.4.0",         "v0.4.1",           "0.10.0",      "1.0.0"};
+  const char* ascending[] = {"0.3.6-alpha", "0.4.0-alpha",  "0.4.0-alpha.1", "0.4.0-alpha.beta",
+                             "0.4.0-beta",  "0.4.0-beta.2", "0.4.0-beta.11", "0.4.0-rc.1",
+                             "0.4.0",       "v0.4.1",       "0.10.0",        "1.0.0"};
   for (std::size_t i = 0; i < std::size(ascending); ++i) {
     for (std::size_t k = 0; k < std::size(ascending); ++k) {
       const auto a = ReleaseVersion::parse(ascending[i]).value(), b = ReleaseVersion::parse(ascending[k]).value();
@@ -32,7 +33,8 @@ TEST(ReleaseVersion, OrdersAsSemanticVersionsDo) {
 }
 
 TEST(ReleaseVersion, WhatIsNoVersionIsNone) {
-  for (const char* text : {"", "v", "1", "1.2", "1.2.3.4", "1.2.x", "1.2.3-", "1..3", "-1.2.3", "99999999999999999999.0.0"}) {
+  for (const char* text :
+       {"", "v", "1", "1.2", "1.2.3.4", "1.2.x", "1.2.3-", "1..3", "-1.2.3", "99999999999999999999.0.0"}) {
     EXPECT_FALSE(ReleaseVersion::parse(text).has_value()) << text;
   }
 }

@@ -51,7 +51,8 @@ TEST(DataDir, EveryFormMeansWhatCurvineMakesOfIt) {
 }
 
 TEST(DataDir, WhatCannotBeMeantIsRefused) {
-  for (const char* entry : {"[A:B:C]/p", "[NVME0]/p", "[]/p", "[1.5TB]/p", "[SSD: 1GB]/p", "[SSD", "[SSD]", "", "[SSD:]/p", "[:]/p"}) {
+  for (const char* entry :
+       {"[A:B:C]/p", "[NVME0]/p", "[]/p", "[1.5TB]/p", "[SSD: 1GB]/p", "[SSD", "[SSD]", "", "[SSD:]/p", "[:]/p"}) {
     const Result<DataDir> dir = DataDir::parse(entry, "/base");
     ASSERT_FALSE(dir.ok()) << entry;
     EXPECT_NE(dir.error().message().find(entry), std::string::npos);
@@ -168,7 +169,8 @@ send_timeout = "7s"
 stop_timeout = "8s"
 detach_grace = "9s"
 devices = ["mem:?size=1GiB", "file:///x"]
-)").value();
+)")
+                                  .value();
   EXPECT_EQ(config.cluster_id, "c7");
   EXPECT_TRUE(config.format_worker);
   EXPECT_EQ(config.net_interface, "lo");
@@ -214,8 +216,10 @@ TEST(WorkerConfig, MistakesAreNamedWithTheirLine) {
   EXPECT_NE(problem("[worker]\ndata_dir = [\"/p\", \"/p\"]\n").find("listed twice"), std::string::npos);
   EXPECT_NE(problem("[worker]\nrpc_port = 9002\n").find("web_port"), std::string::npos);
   EXPECT_NE(problem("[worker.leap]\nmax_session = 1\n").find("worker.leap.max_session"), std::string::npos);
-  EXPECT_NE(problem("[worker.leap]\nmax_header = \"1GB\"\nheader_memory = \"1MB\"\n").find("header_memory"), std::string::npos);
-  EXPECT_NE(problem("[worker]\ndata_dir = [\"/p\"]\n[worker.leap]\ndevices = [\"a\", \"b\"]\n").find("devices"), std::string::npos);
+  EXPECT_NE(problem("[worker.leap]\nmax_header = \"1GB\"\nheader_memory = \"1MB\"\n").find("header_memory"),
+            std::string::npos);
+  EXPECT_NE(problem("[worker]\ndata_dir = [\"/p\"]\n[worker.leap]\ndevices = [\"a\", \"b\"]\n").find("devices"),
+            std::string::npos);
   EXPECT_NE(problem("[worker.log]\nlevel = \"loud\"\n").find("worker.log.level"), std::string::npos);
   EXPECT_NE(problem("[worker.log]\ntime_rotation = \"daily\"\n").find("time_rotation"), std::string::npos);
   EXPECT_NE(problem("cluster_id = \"a/b\"\n").find("cluster_id"), std::string::npos);

@@ -83,11 +83,26 @@ TEST_F(Framing, LengthsOutOfBoundsCloseOnlyTheirConnection) {
   WireClient bystander = connect();
   bystander.put(1, stamped(1, 0, 5000), kMebi);
   const char* prefixes[] = {
-      "0100001300000000" "50f3" "0000000000000001" "00000001",  // 16 MiB + 1 of data
-      "0000001100000000" "50f3" "0000000000000001" "00000001",  // -1 bytes of data
-      "ffffffff00000000" "50f3" "0000000000000001" "00000001",
-      "00000012ffffffff" "50f3" "0000000000000001" "00000001",  // negative header
-      "2000001220000000" "50f3" "0000000000000001" "00000001",  // 512 MiB of header
+      "0100001300000000"
+      "50f3"
+      "0000000000000001"
+      "00000001",  // 16 MiB + 1 of data
+      "0000001100000000"
+      "50f3"
+      "0000000000000001"
+      "00000001",  // -1 bytes of data
+      "ffffffff00000000"
+      "50f3"
+      "0000000000000001"
+      "00000001",
+      "00000012ffffffff"
+      "50f3"
+      "0000000000000001"
+      "00000001",  // negative header
+      "2000001220000000"
+      "50f3"
+      "0000000000000001"
+      "00000001",  // 512 MiB of header
   };
   for (const char* prefix : prefixes) {
     WireClient client = connect();
@@ -119,7 +134,8 @@ TEST_F(Framing, UnknownCodesAndOneShotRequestsLeaveTheSessionAlone) {
   ASSERT_TRUE(client.open_write({.id = 3, .capacity = kMebi}).ok());
   ASSERT_TRUE(client.write(std::span(data).first(6000)).ok());
   for (const std::uint8_t code : {std::uint8_t{0}, std::uint8_t{14}, std::uint8_t{82}, std::uint8_t{255}}) {
-    const Reply reply = client.call(code, RequestStatus::kRpc, bytes_of("whatever"), bytes_of("data that nobody reads"));
+    const Reply reply =
+        client.call(code, RequestStatus::kRpc, bytes_of("whatever"), bytes_of("data that nobody reads"));
     EXPECT_EQ(reply.kind(), 10000) << int{code};
     EXPECT_NE(reply.text().find("Unsupported request type"), std::string::npos) << reply.text();
   }
@@ -151,7 +167,12 @@ TEST_F(Framing, MissingFieldsAndUnknownOnesAreTolerated) {
   WireClient client = connect();
   client.new_session();
   // An Open with nothing but an id, a capacity, storage type 77, and a field that nobody knows.
-  const Bytes header = rpc::golden::bytes_of("0a0408051" "84d" "18808080" "01" "c03e05");
+  const Bytes header = rpc::golden::bytes_of(
+      "0a0408051"
+      "84d"
+      "18808080"
+      "01"
+      "c03e05");
   proto::BlockWriteRequest lenient;
   ASSERT_TRUE(rpc::parse_header(header, lenient).ok());
   const Reply opened = client.call(kWrite, RequestStatus::kOpen, header);

@@ -127,7 +127,8 @@ TEST_F(ReadBlock, CompleteNeedsNothingButTheRightSession) {
   EXPECT_TRUE(client.read().ok()) << "Running does not check the id";
   client.req_id = ours;
   EXPECT_EQ(client.call(kRead, RequestStatus::kCancel).kind(), 10000);
-  EXPECT_TRUE(client.call(kRead, RequestStatus::kComplete, WireClient::read_header({.id = id})).ok()) << "with a header";
+  EXPECT_TRUE(client.call(kRead, RequestStatus::kComplete, WireClient::read_header({.id = id})).ok())
+      << "with a header";
   EXPECT_EQ(client.read().kind(), 10000) << "the session is over";
   EXPECT_TRUE(client.close_read().ok());
 }

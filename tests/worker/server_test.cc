@@ -100,7 +100,8 @@ TEST(WorkerStop, ClientThatStallsInsideAFrameIsCutOffAtTheDeadline) {
   WireClient client = env.connect();
   client.put(2, stamped(2, 0, 5000), kMebi);
   ASSERT_TRUE(client.open_write({.id = 1, .capacity = kMebi}).ok());
-  const Bytes frame = WireClient::frame({.code = kWrite, .status = 0xF3, .req_id = client.req_id, .seq_id = 1}, {}, Bytes(50'000));
+  const Bytes frame =
+      WireClient::frame({.code = kWrite, .status = 0xF3, .req_id = client.req_id, .seq_id = 1}, {}, Bytes(50'000));
   client.send(std::span(frame).first(20'000));
   const TimePoint begin = Clock::system().now();
   env.stop();
@@ -126,7 +127,8 @@ TEST(WorkerLimits, ConnectionsBeyondTheLimitAreClosedAtOnce) {
 }
 
 TEST(WorkerLimits, HeadersUpToTheCapAreReceivedAndLargerOnesCloseTheConnection) {
-  WorkerEnv env({.config = config_with([](WorkerConfig& c) { c.leap.max_header = c.leap.header_memory = 65ULL << 20; })});
+  WorkerEnv env(
+      {.config = config_with([](WorkerConfig& c) { c.leap.max_header = c.leap.header_memory = 65ULL << 20; })});
   WireClient client = env.connect();
   EXPECT_EQ(client.call(82, RequestStatus::kRunning, Bytes(64U << 20)).kind(), 10000) << "a batch of 64 MiB";
   EXPECT_TRUE(client.close_read().ok());
@@ -135,7 +137,8 @@ TEST(WorkerLimits, HeadersUpToTheCapAreReceivedAndLargerOnesCloseTheConnection) 
 }
 
 TEST(WorkerLimits, HeaderMemoryIsSharedByAllConnections) {
-  WorkerEnv env({.config = config_with([](WorkerConfig& c) { c.leap.max_header = c.leap.header_memory = 8ULL << 20; })});
+  WorkerEnv env(
+      {.config = config_with([](WorkerConfig& c) { c.leap.max_header = c.leap.header_memory = 8ULL << 20; })});
   WireClient hog = env.connect(), other = env.connect();
   const Bytes frame = WireClient::frame({.code = 82, .status = 0xF3, .req_id = 1, .seq_id = 1}, Bytes(8U << 20));
   hog.send(std::span(frame).first(7U << 20));  // and stalls
@@ -257,7 +260,8 @@ TEST(WorkerSessions, RunningFramesAllocateNothing) {
   WireClient client = env.connect();
   const auto count = [&] {
     std::uint64_t sum = 0;
-    for (const PollerContext& context : env.contexts()) sum += context.poller->run([](NvmePoller&) { return allocations(); });
+    for (const PollerContext& context : env.contexts())
+      sum += context.poller->run([](NvmePoller&) { return allocations(); });
     return sum;
   };
   constexpr std::uint64_t kFrames = 200;
@@ -280,9 +284,13 @@ TEST(WorkerSessions, RunningFramesAllocateNothing) {
 TEST(WorkerMetrics, CurvinesNamesAreThereFromTheStart) {
   WorkerEnv env;
   const std::string page = metrics(env);
-  const char* counters[] = {"write_bytes", "write_time_us", "write_count", "write_blocks", "read_bytes", "read_time_us", "read_count", "read_blocks"};
-  const char* gauges[] = {"capacity", "available", "fs_used", "failed_disks", "total_disks", "num_blocks", "num_blocks_to_delete", "used_memory_bytes"};
-  for (const std::string name : counters) EXPECT_NE(page.find("# TYPE " + name + " counter\n"), std::string::npos) << name;
+  const char* counters[] = {"write_bytes", "write_time_us", "write_count", "write_blocks",
+                            "read_bytes",  "read_time_us",  "read_count",  "read_blocks"};
+  const char* gauges[] = {
+      "capacity",         "available", "fs_used", "failed_disks", "total_disks", "num_blocks", "num_blocks_to_delete",
+      "used_memory_bytes"};
+  for (const std::string name : counters)
+    EXPECT_NE(page.find("# TYPE " + name + " counter\n"), std::string::npos) << name;
   for (const std::string name : gauges) {
     EXPECT_NE(page.find("# TYPE " + name + " gauge\n"), std::string::npos) << name;
     EXPECT_GE(sample(page, name), 0) << name;
@@ -327,7 +335,8 @@ TEST(WorkerCompatibility, RejectedClientKeepsItsConnectionAndIsJudgedAgain) {
   open.set_len(1);
   open.set_chunk_size(1);
   open.mutable_component_info()->set_release_version("0.4.1");
-  EXPECT_EQ(client.call(kRead, RequestStatus::kOpen, WireClient::header_of(open)).kind(), 29) << "let in: the block is unknown";
+  EXPECT_EQ(client.call(kRead, RequestStatus::kOpen, WireClient::header_of(open)).kind(), 29)
+      << "let in: the block is unknown";
   EXPECT_TRUE(client.open_write({.id = 1, .capacity = kMebi}).ok()) << "let in for the whole connection";
 }
 

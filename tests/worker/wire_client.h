@@ -1,5 +1,5 @@
-// WireClient: a peer written from the protocol's text, on a plain blocking socket. It sends whatever a test wants and checks
-// of every reply what Curvine's clients check.
+// WireClient: a peer written from the protocol's text, on a plain blocking socket. It sends whatever a test wants and
+// checks of every reply what Curvine's clients check.
 #pragma once
 
 #include <sys/socket.h>
@@ -51,7 +51,8 @@ struct Reply {
 
 class WireClient {
  public:
-  explicit WireClient(const SocketAddress& address) : fd_(::socket(address.os_family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit WireClient(const SocketAddress& address)
+      : fd_(::socket(address.os_family(), SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     const timeval patience{.tv_sec = 20, .tv_usec = 0};
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     ::setsockopt(fd_.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
@@ -96,7 +97,8 @@ class WireClient {
 
   // --- frames ---
 
-  static Bytes frame(rpc::FrameHead head, std::span<const std::byte> header = {}, std::span<const std::byte> data = {}) {
+  static Bytes frame(rpc::FrameHead head, std::span<const std::byte> header = {},
+                     std::span<const std::byte> data = {}) {
     head.header_size = static_cast<std::uint32_t>(header.size());
     head.data_size = static_cast<std::uint32_t>(data.size());
     Bytes bytes(rpc::kPrefixSize);
@@ -140,8 +142,10 @@ class WireClient {
     send(frame(head, header, data));
     return read_reply(head);
   }
-  Reply call(std::uint8_t code, RequestStatus status, std::span<const std::byte> header = {}, std::span<const std::byte> data = {}) {
-    return call({.code = code, .status = rpc::request_byte(status), .req_id = req_id, .seq_id = seq_id++}, header, data);
+  Reply call(std::uint8_t code, RequestStatus status, std::span<const std::byte> header = {},
+             std::span<const std::byte> data = {}) {
+    return call({.code = code, .status = rpc::request_byte(status), .req_id = req_id, .seq_id = seq_id++}, header,
+                data);
   }
 
   // --- WriteBlock ---
@@ -222,7 +226,8 @@ class WireClient {
       EXPECT_EQ(write(data.subspan(at, part)).text(), "success");
       at += part;
     }
-    EXPECT_EQ(complete({.id = id, .capacity = capacity, .length = static_cast<std::int64_t>(data.size())}).text(), "success");
+    EXPECT_EQ(complete({.id = id, .capacity = capacity, .length = static_cast<std::int64_t>(data.size())}).text(),
+              "success");
   }
   /// What a client that knows the block as `len` bytes sees; empty if it cannot be opened.
   Bytes get(std::int64_t id, std::int64_t len, std::int32_t chunk = 131072) {

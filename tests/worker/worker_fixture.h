@@ -1,4 +1,5 @@
-// A worker on two pollers over a device in memory whose every byte was 0xA5: what a previous tenant left must never show.
+// A worker on two pollers over a device in memory whose every byte was 0xA5: what a previous tenant left must never
+// show.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +28,8 @@ inline Bytes stamped(std::int64_t id, std::uint64_t offset, std::size_t size, st
   Bytes bytes(size);
   for (std::size_t i = 0; i < size; ++i) {
     const std::uint64_t at = offset + i;
-    std::uint64_t word = static_cast<std::uint64_t>(id) * 0x9E3779B97F4A7C15ULL ^ (at / 8) * 0xC2B2AE3D27D4EB4FULL ^ generation << 56U;
+    std::uint64_t word =
+        static_cast<std::uint64_t>(id) * 0x9E3779B97F4A7C15ULL ^ (at / 8) * 0xC2B2AE3D27D4EB4FULL ^ generation << 56U;
     word ^= word >> 29U;
     bytes[i] = static_cast<std::byte>(word >> (8 * (at % 8)));
   }

@@ -1,9 +1,9 @@
 #include "workload/stamp.h"
 
+#include <vector>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <vector>
 
 namespace leap {
 namespace {
@@ -24,9 +24,12 @@ TEST(Stamp, AcceptsExactlyWhatWasWritten) {
 
 TEST(Stamp, TellsWrongPlaceOldWriteOtherRunAndZerosApart) {
   const Stamp stamp{.seed = 7, .position = 4096, .generation = 3};
-  EXPECT_THAT(check_stamp(stamped({.seed = 7, .position = 8192, .generation = 3}), stamp), HasSubstr("holds position 8192 generation 3"));
-  EXPECT_THAT(check_stamp(stamped({.seed = 7, .position = 4096, .generation = 2}), stamp), HasSubstr("holds position 4096 generation 2"));
-  EXPECT_THAT(check_stamp(stamped({.seed = 8, .position = 4096, .generation = 3}), stamp), HasSubstr("differs from byte 0"));
+  EXPECT_THAT(check_stamp(stamped({.seed = 7, .position = 8192, .generation = 3}), stamp),
+              HasSubstr("holds position 8192 generation 3"));
+  EXPECT_THAT(check_stamp(stamped({.seed = 7, .position = 4096, .generation = 2}), stamp),
+              HasSubstr("holds position 4096 generation 2"));
+  EXPECT_THAT(check_stamp(stamped({.seed = 8, .position = 4096, .generation = 3}), stamp),
+              HasSubstr("differs from byte 0"));
   EXPECT_THAT(check_stamp(std::vector<std::byte>(kStampUnit), stamp), HasSubstr("all zeros"));
 }
 

@@ -7,7 +7,8 @@ namespace {
 
 /// Reads per call, so that one connection cannot keep a poller from the others.
 constexpr unsigned kReadsPerCall = 8;
-/// What is left of a payload goes straight to its place from this size on; below, copying costs less than one more iovec.
+/// What is left of a payload goes straight to its place from this size on; below, copying costs less than one more
+/// iovec.
 constexpr std::size_t kDirectBytes = 1024;
 /// From this size on payloads are expected to come in a row, and the buffer is kept out of their way: bytes that are
 /// received into it have to be copied.

@@ -6,9 +6,10 @@
 //   |      | R2T, TermReq        |                                    |                 |
 //   +------+---------------------+------------------------------------+-----------------+
 //
-// Any split of the stream gives the same PDUs. Few, large reads fill a buffer; the payload of a large C2HData is received
-// straight into the request's buffer, small ones are copied out of the buffer while it is in the cache. Everything is judged
-// before it is used: head and header digest by nvme/pdu_frame.h, the meaning of a PDU by the Handler.
+// Any split of the stream gives the same PDUs. Few, large reads fill a buffer; the payload of a large C2HData is
+// received straight into the request's buffer, small ones are copied out of the buffer while it is in the cache.
+// Everything is judged before it is used: head and header digest by nvme/pdu_frame.h, the meaning of a PDU by the
+// Handler.
 //
 // Threading: one poller. Allocation: the buffer, once. Source: NVMe TCP Transport 1.0, 3.3, 3.6.
 #pragma once
@@ -78,12 +79,12 @@ class PduReceiver {
   RxBuffer rx_;
   bool ic_done_ = false;
   Stage stage_ = Stage::kHead;
-  std::size_t need_;                   // buffered bytes without which parse() cannot go on; 1 while payload flows
-  std::size_t skip_ = 0;               // padding left
-  nvme::C2HDataPdu data_pdu_;          // kSkip, kPayload, kDigest: the PDU being received
-  std::span<std::byte> payload_;       // what is left of its destination
-  std::uint32_t digest_ = 0;           // of the payload so far
-  bool large_payload_ = false;         // the last C2HData was worth receiving in place
+  std::size_t need_;              // buffered bytes without which parse() cannot go on; 1 while payload flows
+  std::size_t skip_ = 0;          // padding left
+  nvme::C2HDataPdu data_pdu_;     // kSkip, kPayload, kDigest: the PDU being received
+  std::span<std::byte> payload_;  // what is left of its destination
+  std::uint32_t digest_ = 0;      // of the payload so far
+  bool large_payload_ = false;    // the last C2HData was worth receiving in place
   std::uint64_t pdus_ = 0;
 };
 

@@ -81,7 +81,8 @@ void PduSender::emit_capsule(TcpCommand& command, std::uint32_t in_capsule_limit
   NvmeRequest& request = command.request();
   command.queued = true;
   command.tx_start = tx_.bytes_sent() + tx_.bytes_queued();
-  command.in_capsule = request.direction == nvme::DataDirection::kHostToController && request.length <= in_capsule_limit;
+  command.in_capsule =
+      request.direction == nvme::DataDirection::kHostToController && request.length <= in_capsule_limit;
   const std::uint32_t inside = command.in_capsule ? request.length : 0;
   request.command.set_sgl(command.in_capsule ? nvme::SglDescriptor::in_capsule(inside)
                                              : nvme::SglDescriptor::transport(request.length));

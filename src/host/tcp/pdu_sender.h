@@ -1,12 +1,13 @@
 // PduSender: the transmitting half of an NVMe/TCP connection, host side: command capsules, H2CData, TermReq.
 //
-// Everything queued during a turn of the poller leaves in one system call when flush() is called at its end. Heads (header,
-// header digest, padding to CPDA) are copied, payload is referenced in the request's buffer. A capsule goes out with its
-// data inside when the data fits; other data waits for R2Ts, which are answered in the order they came, each cut into
-// H2CData PDUs of at most MAXH2CDATA bytes. Capsules overtake the data of R2Ts that has not been queued yet.
+// Everything queued during a turn of the poller leaves in one system call when flush() is called at its end. Heads
+// (header, header digest, padding to CPDA) are copied, payload is referenced in the request's buffer. A capsule goes
+// out with its data inside when the data fits; other data waits for R2Ts, which are answered in the order they came,
+// each cut into H2CData PDUs of at most MAXH2CDATA bytes. Capsules overtake the data of R2Ts that has not been queued
+// yet.
 //
-// Bounded: the transmit queue is sized at construction; what finds no room waits in two rings sized for `depth` commands and
-// `depth` x `maxr2t` R2Ts, so nothing ever fails for want of room, and nothing allocates.
+// Bounded: the transmit queue is sized at construction; what finds no room waits in two rings sized for `depth`
+// commands and `depth` x `maxr2t` R2Ts, so nothing ever fails for want of room, and nothing allocates.
 //
 // Threading: one poller. Source: NVMe TCP Transport 1.0, 3.3.2 (data transfer), 3.6.
 #pragma once

@@ -110,9 +110,10 @@ Error TcpQueuePair::connect_timeout_error() const {
   if (phase_ == Phase::kTcpConnecting) {
     return transport_error(Errc::kTimedOut, fmt::format("connect to {}: no answer in time", address_.to_string()));
   }
-  return transport_error(Errc::kTimedOut,
-                         fmt::format("{} accepted the connection but did not answer ICReq in time: is it an NVMe/TCP target?",
-                                     address_.to_string()));
+  return transport_error(
+      Errc::kTimedOut,
+      fmt::format("{} accepted the connection but did not answer ICReq in time: is it an NVMe/TCP target?",
+                  address_.to_string()));
 }
 
 bool TcpQueuePair::on_ic_resp(const nvme::IcRespPdu& pdu) {
@@ -273,8 +274,8 @@ bool TcpQueuePair::on_response(const nvme::CapsuleRespPdu& pdu) {
     return protocol_error({Fes::kPduSequenceError, 0}, pdu, "success before all data");
   }
   if (command->references > 0 || command->grants > 0) {
-    // Answered before its data has left. An error may be; success may not, because R2T data in our queue was not seen by
-    // the controller. Either way the buffer is still the transmit queue's.
+    // Answered before its data has left. An error may be; success may not, because R2T data in our queue was not seen
+    // by the controller. Either way the buffer is still the transmit queue's.
     if (pdu.cqe.ok() && command->grants > 0) {
       return protocol_error({Fes::kPduSequenceError, 0}, pdu, "success before all data");
     }
@@ -325,9 +326,9 @@ bool TcpQueuePair::on_r2t(const nvme::R2TPdu& pdu) {
 
 void TcpQueuePair::on_term_req(const nvme::TermReqPdu& pdu) {
   const auto fes = static_cast<Fes>(pdu.fes);
-  fail(transport_error(Errc::kProtocol, fmt::format("{} ended the connection: {} (FES {:#x}, FEI {:#x})",
-                                                    address_.to_string(), nvme::to_string(fes, nvme::PduDirection::kToHost),
-                                                    pdu.fes, pdu.fei())));
+  fail(transport_error(Errc::kProtocol,
+                       fmt::format("{} ended the connection: {} (FES {:#x}, FEI {:#x})", address_.to_string(),
+                                   nvme::to_string(fes, nvme::PduDirection::kToHost), pdu.fes, pdu.fei())));
 }
 
 void TcpQueuePair::on_invalid(const nvme::PduError& error, const nvme::PduHeader& header,
@@ -354,7 +355,8 @@ void TcpQueuePair::on_stream_end(int error) {
              .retryable_if(true));
     return;
   }
-  const char* when = phase_ == Phase::kInitialising ? "closed the connection instead of answering ICReq" : "closed the connection";
+  const char* when =
+      phase_ == Phase::kInitialising ? "closed the connection instead of answering ICReq" : "closed the connection";
   fail(transport_error(Errc::kClosed, fmt::format("{} {}", address_.to_string(), when)));
 }
 
@@ -362,8 +364,8 @@ void TcpQueuePair::on_stream_end(int error) {
 
 bool TcpQueuePair::quiesce(const Error& cause) {
   TurnEndHook::unlink();
-  // A PDU that is half out cannot be taken back, and a TermReq can only follow a whole one. Commands queued behind it must
-  // not go out either: their callers are told that they failed.
+  // A PDU that is half out cannot be taken back, and a TermReq can only follow a whole one. Commands queued behind it
+  // must not go out either: their callers are told that they failed.
   const bool cut = sender_.blocked();
   sender_.clear();
   if (termination_ != nullptr && !cut && stream_ != nullptr) {

@@ -6,14 +6,14 @@
 //   submit -> PduSender -> one sendmsg at the end of the turn  ~~~ TCP ~~~>  controller
 //   on_done <- checks below <- PduReceiver <- few large reads  <~~ TCP ~~~
 //
-// The controller is not trusted. For each PDU: does the command exist, is it sent, does it move data this way, is it not
-// answered yet; C2HData in order, without gap, within the length; R2Ts in order, within the length, at most MAXR2T;
-// a successful response only when every byte has moved. Anything else is a protocol error: an H2CTermReq goes out (NVMe TCP
-// Transport 1.0, 3.4), the queue pair fails, and every command in flight completes with it. A data digest that does not match
-// costs its command only (3.3.1.1).
+// The controller is not trusted. For each PDU: does the command exist, is it sent, does it move data this way, is it
+// not answered yet; C2HData in order, without gap, within the length; R2Ts in order, within the length, at most MAXR2T;
+// a successful response only when every byte has moved. Anything else is a protocol error: an H2CTermReq goes out (NVMe
+// TCP Transport 1.0, 3.4), the queue pair fails, and every command in flight completes with it. A data digest that does
+// not match costs its command only (3.3.1.1).
 //
-// Failure: the transmit queue is dropped and receiving into buffers stops at once, so request memory is out of reach when
-// quiesce() returns. Only the socket may live on for a moment, so that a TermReq is not lost to a reset.
+// Failure: the transmit queue is dropped and receiving into buffers stops at once, so request memory is out of reach
+// when quiesce() returns. Only the socket may live on for a moment, so that a TermReq is not lost to a reset.
 //
 // Threading: one poller.
 #pragma once
@@ -38,10 +38,10 @@ class TcpQueuePair final : public QueuePair,
  public:
   struct TcpConfig {
     QueuePair::Config queue;
-    bool header_digest = false;  ///< must be granted, or the connection fails
-    bool data_digest = false;    ///< likewise
-    std::uint32_t maxr2t = 4;    ///< R2Ts the controller may have outstanding per command, 1 .. kMaxR2T
-    std::uint32_t receive_buffer = 256 * 1024;   ///< bytes
+    bool header_digest = false;                 ///< must be granted, or the connection fails
+    bool data_digest = false;                   ///< likewise
+    std::uint32_t maxr2t = 4;                   ///< R2Ts the controller may have outstanding per command, 1 .. kMaxR2T
+    std::uint32_t receive_buffer = 256 * 1024;  ///< bytes
     std::uint32_t in_capsule_bytes = 0;  ///< data an I/O command's capsule may carry; Admin and Fabrics: always 8192
   };
   static constexpr std::uint32_t kMaxR2T = 16;
@@ -93,7 +93,8 @@ class TcpQueuePair final : public QueuePair,
   bool on_data_end(const nvme::C2HDataPdu& pdu, bool intact) override;
   bool on_r2t(const nvme::R2TPdu& pdu) override;
   void on_term_req(const nvme::TermReqPdu& pdu) override;
-  void on_invalid(const nvme::PduError& error, const nvme::PduHeader& header, std::span<const std::byte> quoted) override;
+  void on_invalid(const nvme::PduError& error, const nvme::PduHeader& header,
+                  std::span<const std::byte> quoted) override;
   void on_stream_end(int error) override;
   // TcpCommandOwner
   void on_held_command_free(TcpCommand& command) override;
@@ -113,7 +114,7 @@ class TcpQueuePair final : public QueuePair,
   PduReceiver receiver_;
   PduSender sender_;
   ReceivePacer pacer_;
-  std::uint32_t answers_ = 0;  // received in the current call of poll()
+  std::uint32_t answers_ = 0;         // received in the current call of poll()
   std::vector<TcpCommand> commands_;  // by slot
   AsyncEvent connect_done_;
   Timer linger_timer_;

@@ -58,7 +58,8 @@ Connection::~Connection() {
   if (stream_ != nullptr) stream_->detach();
   tx_.clear();
   session_.end();
-  // Only a stopped poller leaves requests behind: its tasks are gone, and so is whatever might still touch their memory.
+  // Only a stopped poller leaves requests behind: its tasks are gone, and so is whatever might still touch their
+  // memory.
   if (slots_ != nullptr) {
     for (std::size_t i = 0; i < slots_->count(); ++i) slots_->at(i)->buffer.reset();
   }
@@ -70,7 +71,8 @@ void Connection::allocate_queue() {
   const std::size_t data_pdus = (std::size_t{config.max_io_size} + config.max_c2h_data - 1) / config.max_c2h_data;
   // A copy may take two pieces; each C2HData is a head, a reference and a digest, and a response capsule ends it all.
   const std::size_t pieces = std::max<std::size_t>(data_pdus * 5, std::size_t{config.max_r2ts} * 2) + 2;
-  const std::size_t headers = std::max<std::size_t>(data_pdus * (kMaxHead + nvme::kDigestBytes), config.max_r2ts * kMaxHead) + kMaxHead;
+  const std::size_t headers =
+      std::max<std::size_t>(data_pdus * (kMaxHead + nvme::kDigestBytes), config.max_r2ts * kMaxHead) + kMaxHead;
   slots_ = std::make_unique<RequestSlots>(slots);
   rx_ = RxBuffer(kReceiveBuffer);
   tx_ = TxQueue(slots * pieces + kSpareControl, slots * headers + kSpareControl * kMaxHead);
@@ -187,8 +189,10 @@ void Connection::deadline_passed(void* self) {
   auto& c = *static_cast<Connection*>(self);
   const TimePoint now = c.shard_.poller().clock().now();
   if (c.half_closed_) {
-    if (now >= c.linger_deadline_) c.abort(c.reason_);
-    else c.deadline_.arm(c.linger_deadline_);
+    if (now >= c.linger_deadline_)
+      c.abort(c.reason_);
+    else
+      c.deadline_.arm(c.linger_deadline_);
     return;
   }
   if (!c.session_.connected() && now >= c.handshake_deadline_) {
@@ -206,8 +210,10 @@ void Connection::deadline_passed(void* self) {
     c.abort(CloseReason::kStalled);
     return;
   }
-  if (!c.session_.connected()) c.deadline_.arm(owed ? std::min(stalled_at, c.handshake_deadline_) : c.handshake_deadline_);
-  else if (owed) c.deadline_.arm(stalled_at);
+  if (!c.session_.connected())
+    c.deadline_.arm(owed ? std::min(stalled_at, c.handshake_deadline_) : c.handshake_deadline_);
+  else if (owed)
+    c.deadline_.arm(stalled_at);
 }
 
 }  // namespace leap::target

@@ -4,15 +4,15 @@
 //   receive.cc      PDUs from the host: ICReq, command capsules, H2CData, H2CTermReq
 //   send.cc         PDUs to the host: ICResp, R2T, C2HData, response capsules, C2HTermReq
 //
-// Receiving: one readv per turn, more only while large payload follows. Data in capsules is copied once, from the receive
-// buffer to where it belongs (twice when no pool memory is free: what is behind it in the stream may be what frees some,
-// so parsing never waits); H2CData lands by itself. Everything is checked before it is believed, and what is
-// wrong ends the connection with a C2HTermReq that names the field (NVMe TCP Transport 1.0, 3.4). A data digest
-// that does not match fails its command alone, with Transient Transport Error.
+// Receiving: one readv per turn, more only while large payload follows. Data in capsules is copied once, from the
+// receive buffer to where it belongs (twice when no pool memory is free: what is behind it in the stream may be what
+// frees some, so parsing never waits); H2CData lands by itself. Everything is checked before it is believed, and what
+// is wrong ends the connection with a C2HTermReq that names the field (NVMe TCP Transport 1.0, 3.4). A data digest that
+// does not match fails its command alone, with Transient Transport Error.
 //
 // Sending: responses collect during a turn and leave in one sendmsg at its end; payload is referenced, not copied. A
-// request keeps its slot, and its memory, until the kernel has taken its last byte, so the slots bound what a peer that does not
-// read can pile up; stall_timeout ends it.
+// request keeps its slot, and its memory, until the kernel has taken its last byte, so the slots bound what a peer that
+// does not read can pile up; stall_timeout ends it.
 //
 // Threading: the shard's poller. Allocation: at ICReq (buffers and slots); none per command.
 #pragma once
@@ -112,9 +112,9 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
   const SocketAddress local_;
   ConnectionState state_ = ConnectionState::kHandshake;
   CloseReason reason_ = CloseReason::kPeerClosed;
-  bool faulted_ = false;      // a C2HTermReq is queued or sent: nothing may follow it
+  bool faulted_ = false;  // a C2HTermReq is queued or sent: nothing may follow it
   bool half_closed_ = false;
-  bool blocked_ = false;      // the socket takes no more for now
+  bool blocked_ = false;  // the socket takes no more for now
 
   nvme::ConnectionParams params_;
   RxBuffer rx_;

@@ -35,11 +35,11 @@ enum class ConnectionEvent : std::uint8_t { kIcDone, kFault, kFinish, kAbort, kQ
   using S = ConnectionState;
   constexpr S kTable[5][5] = {
       // kIcDone      kFault         kFinish        kAbort        kQuiet
-      {S::kReady, S::kLingering, S::kDraining, S::kDraining, S::kHandshake},        // kHandshake
-      {S::kReady, S::kLingering, S::kLingering, S::kDraining, S::kReady},           // kReady
-      {S::kLingering, S::kLingering, S::kLingering, S::kDraining, S::kLingering},   // kLingering
-      {S::kDraining, S::kDraining, S::kDraining, S::kDraining, S::kClosed},         // kDraining
-      {S::kClosed, S::kClosed, S::kClosed, S::kClosed, S::kClosed},                 // kClosed
+      {S::kReady, S::kLingering, S::kDraining, S::kDraining, S::kHandshake},       // kHandshake
+      {S::kReady, S::kLingering, S::kLingering, S::kDraining, S::kReady},          // kReady
+      {S::kLingering, S::kLingering, S::kLingering, S::kDraining, S::kLingering},  // kLingering
+      {S::kDraining, S::kDraining, S::kDraining, S::kDraining, S::kClosed},        // kDraining
+      {S::kClosed, S::kClosed, S::kClosed, S::kClosed, S::kClosed},                // kClosed
   };
   return kTable[static_cast<std::uint8_t>(state)][static_cast<std::uint8_t>(event)];
 }

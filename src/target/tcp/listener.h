@@ -1,7 +1,7 @@
 // Listener: accepts NVMe/TCP connections on one address and hands each to the shard with the fewest.
 //
-// Threading: lives on one shard's poller from attach() on. When the process runs out of descriptors it pauses for a moment
-// instead of being woken for what it cannot take.
+// Threading: lives on one shard's poller from attach() on. When the process runs out of descriptors it pauses for a
+// moment instead of being woken for what it cannot take.
 #pragma once
 
 #include <cstddef>

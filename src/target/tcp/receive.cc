@@ -180,8 +180,10 @@ bool Connection::take_payload() {
     rx_.consume(payload_.digest_bytes);
   }
   payload_ = {};
-  if (request.received == request.length) all_received(request);
-  else send_r2ts(request);
+  if (request.received == request.length)
+    all_received(request);
+  else
+    send_r2ts(request);
   return true;
 }
 

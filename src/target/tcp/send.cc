@@ -87,8 +87,8 @@ bool Connection::send_data(Request& request, const nvme::Completion& cqe) {
     const auto part = data.subspan(at, std::min<std::size_t>(config.max_c2h_data, data.size() - at));
     if (!reserve(5, kMaxPduHeadBytes + nvme::kDigestBytes)) return true;
     const bool last = at + part.size() == data.size();
-    queue_head(nvme::make_c2h_data(request.cmd.cid, static_cast<std::uint32_t>(at), static_cast<std::uint32_t>(part.size()), last,
-                                   success, params_));
+    queue_head(nvme::make_c2h_data(request.cmd.cid, static_cast<std::uint32_t>(at),
+                                   static_cast<std::uint32_t>(part.size()), last, success, params_));
     tx_.reference(part, nullptr);
     if (params_.ddgst) {
       std::array<std::byte, nvme::kDigestBytes> digest;
@@ -105,9 +105,10 @@ void Connection::fault(const nvme::PduError& error, const nvme::PduHeader& heade
   if (!enter(ConnectionEvent::kFault)) return;
   reason_ = CloseReason::kProtocolError;
   const auto known = nvme::header_bytes(header.type);
-  const std::size_t quoted = std::min({std::size_t{nvme::kMaxTermReqData}, rx_.data().size(),
-                                       std::max<std::size_t>(known, sizeof(nvme::PduHeader))});
-  const auto term = nvme::make_term_req(nvme::PduDirection::kToHost, error.fes, error.fei, static_cast<std::uint32_t>(quoted));
+  const std::size_t quoted = std::min(
+      {std::size_t{nvme::kMaxTermReqData}, rx_.data().size(), std::max<std::size_t>(known, sizeof(nvme::PduHeader))});
+  const auto term =
+      nvme::make_term_req(nvme::PduDirection::kToHost, error.fes, error.fei, static_cast<std::uint32_t>(quoted));
   if (!reserve(4, sizeof term + quoted)) return;
   tx_.copy(nvme::wire::bytes_of(term));
   tx_.copy(rx_.data().first(quoted));

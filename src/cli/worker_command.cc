@@ -35,6 +35,7 @@ Result<> serve(const WorkerConfig& config) {
   parts.store = &volumes->stores();
   parts.version = LEAP_VERSION;
   parts.dma_memory = volumes->env().arena().report();
+  parts.more_metrics = [&env = volumes->env()](MetricsText& page) { env.append_metrics(page); };
   LEAP_TRY(auto worker, Worker::start(config, std::move(parts)));
   fmt::print("ready {} blocks, RPC {}, HTTP {}:{}\n", volumes->stores().space().blocks,
              worker->rpc_address().to_string(), config.leap.web_hostname, worker->web_port());

@@ -65,6 +65,8 @@ class NvmeEnv {
   /// By UUID ("8e5c2a3e-...") or name ("nvme-8e5c2a3e-..."); nullptr when no connected namespace has it.
   [[nodiscard]] BlockDevice* find(std::string_view uuid_or_name) const;
   [[nodiscard]] std::vector<const NvmeController*> controllers() const;
+  /// Pollers, targets and queue pairs, for /metrics.
+  void append_metrics(MetricsText& page) const;
 
  private:
   struct Target;

@@ -110,7 +110,8 @@ NvmePoller::NvmePoller(Config config, const Clock& clock, std::unique_ptr<WaitBa
       clock_(clock),
       backend_(std::move(backend)),
       mailbox_(config_.mailbox_capacity),
-      now_(clock.now()) {}
+      now_(clock.now()),
+      looked_at_(now_) {}
 
 NvmePoller::~NvmePoller() { stop(); }
 

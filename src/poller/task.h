@@ -14,8 +14,9 @@
 //   parent from its final suspension.)
 // * Frames come from frame_pool: no heap allocation after warm-up.
 //
-// Two rules for writers: a coroutine lambda must not capture (its captures die with the lambda object; pass
-// parameters), and reference parameters must outlive the task.
+// Three rules for writers: a coroutine lambda must not capture (its captures die with the lambda object; pass
+// parameters); reference parameters must outlive the task; and an aggregate that owns memory is named before a call that
+// is awaited takes it (GCC 12 destroys a braced temporary in a co_await expression twice).
 #pragma once
 
 #include <coroutine>

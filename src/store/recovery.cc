@@ -52,6 +52,7 @@ class Recovery {
   std::vector<Claim> claims_;
   std::unordered_set<BlockId> damaged_;
   std::vector<Extent> quarantined_;
+  std::vector<Extent> released_;  // of generations that have been replaced: free for good
   MetaBatch repairs_;
 
   // While the extents family is compared with the claims.
@@ -135,6 +136,7 @@ void Recovery::judge_stray(const ExtentRecord& record, bool key_is_reused) {
   if (owner_generation > record.generation) {
     problem(fmt::format("extent {} of block {} is older than the block; dropped", name(record.extent), record.owner));
     if (!key_is_reused) repairs_.erase(MetaFamily::kExtents, extent_key(record.extent.device_offset));
+    released_.push_back(record.extent);
     return;
   }
   if (!damaged_.contains(record.owner)) {
@@ -251,7 +253,7 @@ Result<> Recovery::check_snapshot() {
   }
   const std::vector<Extent> was = allocated_in(record->state);
   const std::vector<Extent> now = allocated_in(rebuilt);
-  for (const Extent& lost : subtract(was, now)) {
+  for (const Extent& lost : subtract(subtract(was, now), melt(released_))) {
     problem(fmt::format("{} was allocated at the clean shutdown and belongs to nobody now; quarantined", name(lost)));
     quarantine(lost);
   }

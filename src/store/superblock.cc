@@ -82,7 +82,7 @@ Task<Result<>> write_copy(BlockChannel& channel, NvmePoller& poller, DmaPool& po
                           std::uint64_t offset) {
   LEAP_CO_TRY(DmaBuf buffer, co_await allocate(poller, pool, Superblock::kBytes));
   encode_superblock(superblock, std::span<std::byte, Superblock::kBytes>(buffer.data(), Superblock::kBytes));
-  LEAP_CO_TRY_VOID(co_await channel.write(offset, std::move(buffer)));
+  LEAP_CO_TRY_VOID(co_await channel.write(offset, std::move(buffer), BlockChannel::Sharing::kExclusive));
   co_return co_await channel.flush();
 }
 

@@ -96,9 +96,16 @@ Task<Result<std::span<std::byte>>> WriterCore::prepare(std::size_t want) {
   co_return std::span<std::byte>(stage_.data() + fill_, std::min(want, stage_.size() - fill_));
 }
 
+// Takes back the room that prepare() gave out. What its caller left there is no data: in a page that was preloaded, the
+// bytes behind fill_ are the page's content again. (Elsewhere they are zeroed or overwritten before they are written.)
+void WriterCore::withdraw() {
+  if (!std::exchange(exposed_, false) || !preloaded_ || fill_ >= kStorePage) return;
+  LEAP_CHECK(p_->cached != nullptr && p_->cached->page == stage_page_, "the preloaded page is gone");
+  std::memcpy(stage_.data() + fill_, p_->cached->bytes.data() + fill_, kStorePage - fill_);
+}
+
 void WriterCore::produced(std::size_t n) {
   LEAP_CHECK(exposed_ && n <= stage_.size() - fill_, fmt::format("produced {} bytes of {}", n, stage_.size() - fill_));
-  exposed_ = false;
   if (n != 0) {
     fill_ += n;
     position_ += n;
@@ -106,6 +113,7 @@ void WriterCore::produced(std::size_t n) {
     p_->changed = true;
     if (position_ > p_->length) p_->set_length(position_);
   }
+  withdraw();
   if (fill_ == stage_.size()) {
     next_chunk_ = std::min(DmaPool::kMaxBuffer, stage_.size() * 2);
     finish_stage(Tail::kKeep);
@@ -143,7 +151,6 @@ void WriterCore::keep_page(std::uint64_t page, std::span<const std::byte> bytes,
 // Sends the whole pages on their way. Does not wait: what it needs to know about the last page has been merged before.
 void WriterCore::finish_stage(Tail tail) {
   static_cast<IntrusiveListNode&>(*this).unlink();
-  exposed_ = false;
   const std::size_t whole = fill_ / kStorePage;
   const std::size_t part = fill_ % kStorePage;
   const std::uint64_t tail_page = stage_page_ + whole;
@@ -165,7 +172,7 @@ void WriterCore::finish_stage(Tail tail) {
 
 Task<Result<>> WriterCore::close_stage(Tail tail) {
   if (!stage_.valid()) co_return Result<>{};
-  exposed_ = false;
+  withdraw();
   static_cast<IntrusiveListNode&>(*this).unlink();
   if (tail_needs_merge()) {
     Result<> merged = co_await merge_tail();
@@ -204,7 +211,8 @@ Task<Result<>> WriterCore::seek(std::uint64_t offset) {
     co_return refused;
   }
   if (offset == position_) {
-    if (std::exchange(exposed_, false)) at_.staged.push_back(*this);
+    if (exposed_) at_.staged.push_back(*this);
+    withdraw();
     co_return Result<>{};
   }
   LEAP_CO_TRY_VOID(co_await close_stage(Tail::kKeep));

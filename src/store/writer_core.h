@@ -68,6 +68,7 @@ class WriterCore final : public StagedWriter {
   Task<Result<>> open_stage(std::size_t want);
   [[nodiscard]] std::size_t stage_size(std::size_t needed) const;
   [[nodiscard]] std::uint64_t stage_end() const { return stage_page_ * kStorePage + fill_; }
+  void withdraw();
   Task<Result<>> close_stage(Tail tail);
   [[nodiscard]] bool tail_needs_merge() const;
   Task<Result<>> merge_tail();

@@ -26,7 +26,7 @@ Session::Session(SessionContext& context, std::unique_ptr<AsyncStream> stream)
       in_(*stream_, {.max_header = context.config.max_header}, &context.headers),
       out_(*stream_),
       gate_(context.policy, stream_->peer()),
-      write_(context, gate_),
+      write_(context, gate_, *stream_),
       read_(context, gate_) {}
 
 void Session::drain() {

@@ -56,6 +56,12 @@ Task<Result<bool>> starts_with_zeros(NvmePoller& poller, DmaPool& pool, BlockDev
   co_return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
 }
 
+Task<Result<Superblock>> read_superblock(NvmePoller& poller, DmaPool& pool, BlockDevice& device) {
+  LEAP_CO_TRY(auto channel, device.open_channel(poller, pool));
+  LEAP_CO_TRY(LoadedSuperblock loaded, co_await load_superblock(*channel, poller, pool, device.info().size));
+  co_return std::move(loaded.superblock);
+}
+
 }  // namespace
 
 Volumes::~Volumes() {
@@ -154,13 +160,45 @@ Result<std::vector<std::string>> Volumes::format(const WorkerConfig& config, boo
         .in(ErrorDomain::kConfig);
   Volumes volumes;
   LEAP_TRY_VOID(volumes.start_env(config));
-  const auto worker_id = static_cast<std::uint32_t>(Rng(entropy_seed()).next());
+  auto worker_id = static_cast<std::uint32_t>(Rng(entropy_seed()).next());
   std::vector<std::string> lines;
+  std::vector<std::size_t> unformatted;
   for (std::size_t i = 0; i < config.data_dirs.size(); ++i) {
+    std::optional<Superblock> there;
+    if (!force) LEAP_TRY(there, volumes.formatted_before(config, i));
+    if (!there) {
+      unformatted.push_back(i);
+      continue;
+    }
+    worker_id = there->worker_id;
+    lines.push_back(fmt::format("{} has been formatted before (device {}): left as it is", config.data_dirs[i].path,
+                                there->device_uuid));
+  }
+  if (unformatted.empty()) {
+    return Error(Errc::kAlreadyExists,
+                 fmt::format("nothing to format: {}; --force discards every block", lines.front()))
+        .in(ErrorDomain::kStore);
+  }
+  for (const std::size_t i : unformatted) {
     LEAP_TRY(std::string line, volumes.format_directory(config, i, worker_id, force));
     lines.push_back(std::move(line));
   }
   return lines;
+}
+
+Result<std::optional<Superblock>> Volumes::formatted_before(const WorkerConfig& config, std::size_t index) {
+  const DataDir& dir = config.data_dirs[index];
+  const std::string bound = read_binding(binding_file(dir, config.cluster_id));
+  if (bound.empty()) return std::optional<Superblock>();
+  Result<BlockDevice*> device = find_device(bound);
+  if (!device.ok()) return std::move(device).error().context(fmt::format("data_dir {}", dir.path));
+  const PollerContext context = env_->pollers().front();
+  Result<Superblock> there =
+      context.poller->run([&](NvmePoller& poller) { return read_superblock(poller, *context.pool, *device.value()); });
+  // Whatever else is wrong with it is format's to judge.
+  if (!there.ok()) return std::optional<Superblock>();
+  taken_.push_back(device.value());
+  return std::optional<Superblock>(std::move(there).value());
 }
 
 Result<> Volumes::open_directory(const WorkerConfig& config, std::size_t index) {

@@ -18,11 +18,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "env/nvme_env.h"
 #include "store/store_set.h"
+#include "store/superblock.h"
 #include "worker/config.h"
 
 namespace leap {
@@ -35,7 +37,7 @@ class Volumes {
   };
 
   /// Makes the superblocks and metadata of every directory that has none, and all of them again with `force`. Returns
-  /// one line per directory for the operator. Errors: kAlreadyExists (formatted already, and not force), kNotFound (not
+  /// one line per directory for the operator. Errors: kAlreadyExists (all formatted already, not force), kNotFound (not
   /// enough unformatted namespaces), and those of BlockStore::format.
   static Result<std::vector<std::string>> format(const WorkerConfig& config, bool force);
 
@@ -59,6 +61,8 @@ class Volumes {
   Result<> open_directory(const WorkerConfig& config, std::size_t index);
   Result<std::string> format_directory(const WorkerConfig& config, std::size_t index, std::uint32_t worker_id,
                                        bool force);
+  /// The superblock of a directory that has one.
+  Result<std::optional<Superblock>> formatted_before(const WorkerConfig& config, std::size_t index);
   /// The device named in a directory's binding or in the configuration.
   Result<BlockDevice*> find_device(const std::string& name);
   Result<BlockDevice*> next_unformatted();

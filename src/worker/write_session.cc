@@ -43,14 +43,24 @@ void WriteSession::forget_writer() {
 }
 
 void WriteSession::yield_writer() {
-  if (serving_)
-    yield_ = true;
-  else
+  if (!serving_) {
     let_go();
+    return;
+  }
+  yield_ = true;
+  // The request ends by itself, unless its client has fallen silent in the middle of a frame.
+  constexpr Nanos kSilence = std::chrono::seconds(1);
+  if (!hang_up_timer_.armed()) hang_up_timer_.arm(now() + kSilence);
+}
+
+void WriteSession::hang_up(void* self) {
+  auto& session = *static_cast<WriteSession*>(self);
+  if (session.yield_ && session.awaiting_data_) session.stream_.close();
 }
 
 void WriteSession::let_go() {
   yield_ = false;
+  hang_up_timer_.cancel();
   if (writer_ == nullptr) return;
   forget_writer();
   state_ = State::kTakenOver;
@@ -224,7 +234,9 @@ Task<Result<>> WriteSession::receive(rpc::FrameReader& in) {
     Result<std::span<std::byte>> room = co_await writer_->prepare(in.data_left());
     if (!room.ok()) co_return std::move(room).error();
     const TimePoint waiting = now();
+    awaiting_data_ = true;
     Result<> received = co_await in.read_data(*room, context_.idle_deadline());
+    awaiting_data_ = false;
     receiving_ = receiving_ + (now() - waiting);
     if (!received.ok()) co_return received;
     writer_->produced(room->size());

@@ -26,7 +26,12 @@ namespace leap {
 
 class WriteSession final : private WriterRegistry::Owner {
  public:
-  WriteSession(SessionContext& context, ClientGate& gate) : context_(context), gate_(gate) {}
+  /// `stream` is closed when its client falls silent in the middle of a frame while another one wants the block.
+  WriteSession(SessionContext& context, ClientGate& gate, AsyncStream& stream)
+      : context_(context),
+        gate_(gate),
+        stream_(stream),
+        hang_up_timer_(context.poller.timers(), &WriteSession::hang_up, this) {}
   ~WriteSession() override;
   WriteSession(const WriteSession&) = delete;
   WriteSession& operator=(const WriteSession&) = delete;
@@ -56,10 +61,12 @@ class WriteSession final : private WriterRegistry::Owner {
   void yield_writer() override;
   void forget_writer();
   void let_go();
+  static void hang_up(void* self);
   [[nodiscard]] TimePoint now() const { return context_.poller.clock().now(); }
 
   SessionContext& context_;
   ClientGate& gate_;
+  AsyncStream& stream_;
   State state_ = State::kNone;
   std::int64_t req_id_ = 0;
   BlockId id_{};
@@ -68,7 +75,9 @@ class WriteSession final : private WriterRegistry::Owner {
   Result<> failure_;                     // kFailed: what went wrong first
   bool serving_ = false;                 // a request is in progress
   bool yield_ = false;                   // let go of the writer when it is over
-  Nanos receiving_{0};                   // time of this request spent waiting for the client's data
+  bool awaiting_data_ = false;           // of a frame, from the client
+  Timer hang_up_timer_;
+  Nanos receiving_{0};  // time of this request spent waiting for the client's data
 };
 
 }  // namespace leap

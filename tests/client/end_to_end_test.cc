@@ -45,8 +45,9 @@ class EndToEnd : public WorkerTest {
   template <typename Body>
   static auto connected(NvmePoller& poller, SocketAddress address, Body& body)
       -> std::invoke_result_t<Body&, WorkerConnection&> {
+    const WorkerConnection::Config defaults;
     Result<std::unique_ptr<WorkerConnection>> connection =
-        co_await WorkerConnection::connect(poller, Net::system(), address, WorkerConnection::Config{});
+        co_await WorkerConnection::connect(poller, Net::system(), address, defaults);
     if (!connection.ok()) co_return std::move(connection).error();
     auto result = co_await body(**connection);
     co_return result;

@@ -124,6 +124,7 @@ TEST_F(StoreIdentity, EitherCopyOfTheSuperblockIsEnoughAndTheOtherIsRepaired) {
   device_->flip_byte(100);
   device_->flip_byte(last + 100);
   EXPECT_EQ(try_open().error().kind(), Errc::kCorrupt);
+  config_.meta_dir += "-of-another";
   EXPECT_EQ(format().error().kind(), Errc::kCorrupt) << "damaged is not empty";
 }
 

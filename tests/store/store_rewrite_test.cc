@@ -56,6 +56,32 @@ TEST_F(StoreRewrite, CancelBringsTheCommittedGenerationBack) {
   expect_space_adds_up();
 }
 
+// A client that dies in the middle of a frame: what it left in the buffer is not data.
+TEST_F(StoreRewrite, BytesThatWereNeverProducedAreNotKept) {
+  make();
+  for (const std::uint64_t at : {0u, 100u, 4096u, 5000u, 9000u}) {
+    for (const bool seek : {true, false}) {
+      put_stamped(1, 0, 10'000);
+      run([at, seek](BlockStore& store, NvmePoller& poller) {
+        return [](BlockStore& s, NvmePoller& p, std::uint64_t offset, bool by_seek) -> Task<void> {
+          auto writer = (co_await reopen(s, p, 1, offset)).value();
+          (co_await writer->write(stamped(1, 1, offset, 10))).value();
+          const std::span<std::byte> room = (co_await writer->prepare(6'000)).value();
+          std::ranges::fill(room, std::byte{0xEE});
+          if (by_seek) (co_await writer->seek(offset + 10)).value();
+          EXPECT_TRUE((co_await writer->complete(10'000)).ok());
+          auto reader = (co_await s.open_reader(p, BlockId{1})).value();
+          auto expected = stamped(1, 0, 0, 10'000);
+          const auto fresh = stamped(1, 1, offset, 10);
+          std::ranges::copy(fresh, expected.begin() + static_cast<std::ptrdiff_t>(offset));
+          EXPECT_TRUE((co_await read_range(*reader, 0, 10'000)).value() == expected) << offset << by_seek;
+        }(store, poller, at, seek);
+      });
+    }
+  }
+  expect_space_adds_up();
+}
+
 TEST_F(StoreRewrite, AppendKeepsEveryCommittedPageWhereItIs) {
   make();
   constexpr std::size_t kFirst = kMi + 1000;

@@ -266,13 +266,13 @@ TEST(WorkerSessions, RunningFramesAllocateNothing) {
   };
   constexpr std::uint64_t kFrames = 200;
   const Bytes data = stamped(1, 0, 4096);
-  ASSERT_TRUE(client.open_write({.id = 1, .capacity = 64 << 20}).ok());
+  ASSERT_TRUE(client.open_write({.id = 1, .capacity = 8 << 20}).ok());
   for (int i = 0; i < 1100; ++i) ASSERT_TRUE(client.write(data).ok());  // warm-up
   std::uint64_t before = count();
   for (std::uint64_t i = 0; i < kFrames; ++i) ASSERT_TRUE(client.write(data).ok());
   // Counting itself takes a few; the store allocates once per extent and per checksum segment, not per frame.
   EXPECT_LT(count() - before, kFrames / 4);
-  ASSERT_TRUE(client.complete({.id = 1, .capacity = 64 << 20, .length = 4096 * 1300}).ok());
+  ASSERT_TRUE(client.complete({.id = 1, .capacity = 8 << 20, .length = 4096 * 1300}).ok());
 
   ASSERT_TRUE(client.open_read({.id = 1, .len = 4096 * 1300, .chunk = 4096}).ok());
   for (int i = 0; i < 300; ++i) ASSERT_TRUE(client.read().ok());

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
 
 #include "base/clock.h"
 
@@ -24,8 +23,9 @@ class ReceivePacer {
   /// Answers further apart than this are waited for one by one.
   static constexpr std::int64_t kSlowGapNs = 10'000;
   static constexpr std::int64_t kLongestPauseNs = 30'000;
+  /// With at least this much of a data PDU still to come, the socket is given time to fill.
   static constexpr std::size_t kLargePayload = 16 * 1024;
-  static inline std::int64_t kPayloadPauseNs = getenv("PP") ? atoi(getenv("PP")) : 15'000;
+  static constexpr std::int64_t kPayloadPauseNs = 15'000;
 
   /// Whether to read now. `sleeps`: how often the poller has slept so far.
   [[nodiscard]] bool due(TimePoint now, std::uint64_t sleeps) {
@@ -44,15 +44,12 @@ class ReceivePacer {
       last_answer_ = now;
     }
     const std::uint32_t wanted = std::min((in_flight + answers) / 3, kMostAnswers);
-    if (payload_left >= kLargePayload) {
-      next_read_ = now + Nanos(kPayloadPauseNs);
-      return;
-    }
-    if (wanted < 2 || gap_ns_ > kSlowGapNs) {
-      next_read_ = now;
-      return;
-    }
-    next_read_ = now + Nanos(std::min(gap_ns_ * wanted, kLongestPauseNs));
+    std::int64_t pause = 0;
+    if (wanted >= 2 && payload_left >= kLargePayload)
+      pause = kPayloadPauseNs;
+    else if (wanted >= 2 && gap_ns_ <= kSlowGapNs)
+      pause = std::min(gap_ns_ * wanted, kLongestPauseNs);
+    next_read_ = now + Nanos(pause);
   }
 
  private:

@@ -1,0 +1,53 @@
+// NvmeEnv::append_metrics: what the environment shows on /metrics.
+#include "base/metrics.h"
+#include "env/nvme_env.h"
+
+namespace leap {
+namespace {
+
+double seconds(const std::atomic<std::uint64_t>& nanos) {
+  constexpr double kNanosPerSecond = 1e9;
+  return static_cast<double>(nanos.load(std::memory_order_relaxed)) / kNanosPerSecond;
+}
+
+void append_poller(MetricsText& page, const NvmePoller& poller) {
+  const MetricLabels labels{{"poller", poller.name()}};
+  const NvmePoller::Probe& probe = poller.probe();
+  const auto count = [](const std::atomic<std::uint64_t>& value) { return value.load(std::memory_order_relaxed); };
+  page.counter("leap_poller_turns_total", "Turns of the loop", count(probe.turns), labels);
+  page.counter("leap_poller_busy_turns_total", "Turns that found work", count(probe.busy_turns), labels);
+  page.counter("leap_poller_sleeps_total", "Times the poller went to sleep", count(probe.sleeps), labels);
+  page.counter("leap_poller_mailbox_calls_total", "Calls from other threads", count(probe.mailbox_calls), labels);
+  page.counter("leap_poller_syscalls_total", "System calls of the poller's thread", count(probe.syscalls), labels);
+  page.gauge_real("leap_poller_spin_seconds", "Time awake without work", seconds(probe.spin_ns), labels);
+  page.gauge_real("leap_poller_sleep_seconds", "Time asleep", seconds(probe.sleep_ns), labels);
+}
+
+void append_queue_pair(MetricsText& page, const std::string& name, const QueuePair::Probe& probe) {
+  const MetricLabels labels{{"queue", name}};
+  page.counter("leap_host_commands_total", "Commands given to the controller", probe.submitted.value(), labels);
+  page.counter("leap_host_status_errors_total", "Commands answered with an error status", probe.status_errors.value(),
+               labels);
+  page.counter("leap_host_failed_commands_total", "Commands ended without an answer", probe.failed.value(), labels);
+  page.counter("leap_host_timeouts_total", "Deadlines of commands that passed", probe.timeouts.value(), labels);
+  page.counter("leap_host_slot_waits_total", "Commands that waited for a slot", probe.slot_waits.value(), labels);
+  page.counter("leap_host_digest_errors_total", "Data digests that did not match", probe.digest_errors.value(), labels);
+  page.counter("leap_host_read_bytes_total", "Bytes read", probe.read_bytes.value(), labels);
+  page.counter("leap_host_written_bytes_total", "Bytes written", probe.written_bytes.value(), labels);
+  page.gauge("leap_host_outstanding_commands", "Commands in flight", probe.outstanding.value(), labels);
+}
+
+}  // namespace
+
+void NvmeEnv::append_metrics(MetricsText& page) const {
+  for (const PollerContext& context : contexts_) append_poller(page, *context.poller);
+  for (const TargetStatus& target : targets()) {
+    page.gauge("leap_env_target_up", "1: the target is connected", target.up ? 1 : 0,
+               {{"subnqn", target.address.subnqn}, {"endpoint", target.address.endpoint()}});
+  }
+  for (const NvmeController* controller : controllers()) {
+    for (const auto& [name, probe] : controller->queue_probes()) append_queue_pair(page, name, *probe);
+  }
+}
+
+}  // namespace leap

@@ -40,7 +40,9 @@ class Contract(unittest.TestCase):
         cls.port = free_port()
         cls.device = f"trtype:TCP adrfam:IPv4 traddr:127.0.0.1 trsvcid:{cls.port} subnqn:{NQN}"
         cls.target = serve(cls.dir / "target.log", "target", "--listen", f"127.0.0.1:{cls.port}", "--nqn", NQN,
-                            "--namespace", "mem:?size=256MiB", "--namespace", f"file://{cls.dir}/ns2?size=64MiB")
+                            "--namespace", "mem:?size=256MiB", "--namespace", f"file://{cls.dir}/ns2?size=64MiB",
+                            # Nothing but the worker writes here: `leap format` takes a namespace that holds nothing.
+                            "--namespace", "mem:?size=128MiB")
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -68,13 +70,13 @@ class Contract(unittest.TestCase):
             for key in ("mib_per_s", "cpu_seconds", "syscalls_per_io"):
                 self.assertGreater(report[key], 0)
 
-    def test_identify_names_both_namespaces(self) -> None:
+    def test_identify_names_every_namespace(self) -> None:
         done = leap("identify", self.device, "--json")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual([ns["size"] for ns in json.loads(done.stdout)["namespaces"]], [256 << 20, 64 << 20])
+        self.assertEqual([ns["size"] for ns in json.loads(done.stdout)["namespaces"]], [256 << 20, 64 << 20, 128 << 20])
 
     def test_wrong_devices_are_one_clear_error(self) -> None:
-        self.fails_with("--nsid", "bench", "io", "--device", self.device)  # two namespaces: which?
+        self.fails_with("--nsid", "bench", "io", "--device", self.device)  # several namespaces: which?
         self.fails_with("has no namespace 9", "bench", "io", "--device", self.device, "--nsid", "9")
         self.fails_with("refused", "bench", "io", "--device", f"nvme+tcp://127.0.0.1:{free_port()}/{NQN}")
         self.fails_with("banana", "bench", "io", "--device", "mem:?size=banana")

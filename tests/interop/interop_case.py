@@ -23,7 +23,7 @@ class InteropCase(unittest.TestCase):
     leap_path: str
     packages: Packages
     image: Path
-    guest_seconds = 170
+    guest_seconds = 300
     guest_cpus = 1
 
     @classmethod

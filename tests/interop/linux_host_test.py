@@ -32,7 +32,7 @@ class LinuxHost(InteropCase):
         cls.port = free_port()
         cls.backing = cls.dir / "ns2"
         cls.target = cls.serve()
-        cls.addClassCleanup(lambda: cls.target.stop(signal.SIGKILL))
+        cls.addClassCleanup(cls.stop_target)
         cls.guest.run("nvme_host")
 
     @classmethod
@@ -40,6 +40,11 @@ class LinuxHost(InteropCase):
         return Server(cls.dir / "target.log", cls.leap_path, "target", "--listen", f"127.0.0.1:{cls.port}", "--nqn", NQN,
                       "--namespace", f"mem:?size={NAMESPACE_BYTES}&block=512",
                       "--namespace", f"file://{cls.backing}?size={NAMESPACE_BYTES}")
+
+    @classmethod
+    def stop_target(cls) -> None:
+        if (status := cls.target.stop()) != 0:
+            raise AssertionError(f"the target ended with {status}: {cls.target.log.read_text()}")
 
     @contextlib.contextmanager
     def attached(self, options: str = "") -> Iterator[None]:
@@ -131,8 +136,8 @@ class LinuxHost(InteropCase):
         size = 8 * MIB
         with self.attached("-l 120 -c 1"):
             self.guest.run(f"churn {IN_FILE} {size} >/tmp/churn.log 2>&1 & wait_for 30 seed_above 1")
-            for number in (signal.SIGKILL, signal.SIGTERM):
-                LinuxHost.target.stop(number)
+            for number, status in ((signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
+                self.assertEqual(LinuxHost.target.stop(number), status)
                 self.guest.run("wait_for 20 state_is connecting")
                 LinuxHost.target = self.serve()
                 self.guest.run("wait_for 30 state_is live")

@@ -81,7 +81,8 @@ class LinuxHost(InteropCase):
     def test_discovery_lists_the_subsystem(self) -> None:
         log = self.guest.run(f"nvme discover -t tcp -a {HOST} -s {self.port}")
         self.assertIn("Number of Records 1", log)
-        for field, value in (("trtype", "tcp"), ("subtype", "nvme subsystem"), ("traddr", "127.0.0.1"), ("trsvcid", self.port), ("subnqn", NQN)):
+        entry = {"trtype": "tcp", "subtype": "nvme subsystem", "traddr": "127.0.0.1", "trsvcid": self.port, "subnqn": NQN}
+        for field, value in entry.items():
             self.assertRegex(log, rf"(?m)^{field}: +{value}$")
 
     def test_data_is_right_at_every_size_and_depth(self) -> None:

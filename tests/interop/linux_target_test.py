@@ -22,6 +22,8 @@ RANGE = 16 * MIB
 BOTH_DIGESTS = ("--hdgst", "--ddgst")
 LOADS = (("randrw", "4k", "32"), ("rw", "128k", "16"), ("randrw", "1m", "4"))
 BLOCK_SIZES = (1, 511, 4096, 4097, 128 << 10, MIB + 1, 5_000_001)
+DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
+AWAITS_DISCOVER = "there is no leap discover yet"
 AWAITS_RECONNECT = "the host does not reconnect yet"
 
 
@@ -68,6 +70,17 @@ class LinuxTarget(InteropCase):
         self.assertEqual(namespaces, [(1, DISK_BYTES, 512, False), (2, FILE_BYTES, 4096, False)])
         uuids = self.guest.run(f"cat $nvmet/subsystems/{NQN}/namespaces/*/device_uuid").split()
         self.assertEqual([ns["uuid"] for ns in found["namespaces"]], uuids)
+
+    def test_identify_describes_the_discovery_controller(self) -> None:
+        found = json.loads(self.leap("identify", f"nvme+tcp://127.0.0.1:{self.guest.port}/{DISCOVERY_NQN}", "--json"))
+        self.assertEqual((found["model"], found["subnqn"], found["discovery"]), ("Linux", DISCOVERY_NQN, True))
+        self.assertEqual(found["namespaces"], [])
+
+    @unittest.skip(AWAITS_DISCOVER)
+    def test_discover_lists_the_subsystem_and_its_port(self) -> None:
+        listed = self.leap("discover", f"127.0.0.1:{self.guest.port}").decode()
+        self.assertIn(NQN, listed)
+        self.assertIn("4420", listed)
 
     def test_verified_loads_without_and_with_digests(self) -> None:
         for nsid, digests in ((1, ()), (1, BOTH_DIGESTS), (2, BOTH_DIGESTS)):

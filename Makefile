@@ -17,7 +17,7 @@ all: ## (default) the release binary, build/release/leap
 	@cmake --build build/$(PRESET) --target leap --parallel $(JOBS)
 	@echo "built: $(LEAP)"
 
-test: test-deps ## every test: release, structure, lint, system, sanitizers; names every skip
+test: test-deps ## every test: release, structure, lint, system, interop, sanitizers; names every skip
 	@$(RUN_TESTS)
 
 check: test-deps ## the quick half of `make test`: release tests, structure, format

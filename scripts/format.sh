@@ -1,5 +1,5 @@
 #!/bin/bash
-# clang-format over all C++ of the tree.
+# clang-format over all C and C++ of the tree.
 #
 #   scripts/format.sh           rewrites the files
 #   scripts/format.sh --check   changes nothing; prints what differs, exit status 1 if anything does
@@ -10,7 +10,7 @@ folders=()
 for folder in src tests bench; do
   [[ -d $folder ]] && folders+=("$folder")
 done
-files() { find "${folders[@]}" -type f \( -name '*.h' -o -name '*.cc' \) -print0 | sort -z; }
+files() { find "${folders[@]}" -type f \( -name '*.h' -o -name '*.cc' -o -name '*.c' \) -print0 | sort -z; }
 
 case "${1:-}" in
   --check) files | xargs -0 -r clang-format --dry-run --Werror ;;

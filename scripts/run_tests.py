@@ -23,7 +23,7 @@ from typing import Callable
 import test_results
 from test_results import FAILED, PASSED, SKIPPED, Outcome
 
-NO_UNIT_LABELS = "^(structure|system)$"
+NO_UNIT_LABELS = "^(structure|system|interop)$"
 NINJA_STEP = re.compile(r"^\[\d+/\d+\] ")
 COMPILER_COMMAND = re.compile(r"^(: && )?(/\S*/)?(ccache |c\+\+ |/usr/bin/c\+\+ |cmake -E )")
 PROGRESS_SECONDS = 30
@@ -160,9 +160,16 @@ class Tests:
         return found
 
     def system(self) -> list[Outcome]:
+        return self.labelled("system")
+
+    def interop(self) -> list[Outcome]:
+        return self.labelled("interop")
+
+    def labelled(self, label: str) -> list[Outcome]:
+        """The tests that run what was built, as a user would."""
         found: list[Outcome] = []
         if self.built("release", found):
-            found += self.ctest("system", "release", ["--label-regex", "^system$"], [], {})
+            found += self.ctest(label, "release", ["--label-regex", f"^{label}$"], [], {})
         return found
 
     def asan_ubsan(self) -> list[Outcome]:
@@ -216,12 +223,14 @@ def stages(tests: Tests) -> dict[str, Callable[[], list[Outcome]]]:
         "headers": tests.headers,
         "format": tests.format,
         "system": tests.system,
+        "interop": tests.interop,
         "asan-ubsan": tests.asan_ubsan,
         "tsan": tests.tsan,
         "tidy": tests.tidy,
     }
-    if not (tests.root / "tests" / "system" / "CMakeLists.txt").exists():
-        del found["system"]
+    for folder in ("system", "interop"):
+        if not (tests.root / "tests" / folder / "CMakeLists.txt").exists():
+            del found[folder]
     return found
 
 

@@ -105,7 +105,11 @@ class NvmeChannel final : public ChunkedChannel {
 
   Task<Result<>> connect() {
     Result<QueuePair*> queue = co_await controller_.open_io_queue(poller_, pool_);
-    if (!queue.ok()) co_return std::move(queue).error().context(info_.name);
+    if (!queue.ok()) {
+      // A lost controller refuses without a wait: who asks again and again must not take everybody else's turns.
+      co_await poller_.yield();
+      co_return std::move(queue).error().context(info_.name);
+    }
     queue_ = queue.value();
     co_return Result<>{};
   }

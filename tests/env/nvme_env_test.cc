@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "env_fixture.h"
 #include "poller/dma_await.h"
+#include "poller/sync.h"
 #include "support/local_target.h"
 #include "support/tcp_proxy.h"
 
@@ -390,6 +391,38 @@ TEST_F(NvmeEnvTest, ATargetThatDiesIsReportedAndTheOthersLiveOn) {
   EXPECT_TRUE(env->targets()[1].up);
   EXPECT_TRUE(round_trip(env->pollers()[0], *env->devices()[1]).ok());
   EXPECT_TRUE(env->stop(2s).ok()) << "a controller that is gone cannot be told, which is no surprise";
+}
+
+TEST_F(NvmeEnvTest, WhoAsksALostDeviceAgainAndAgainLeavesOthersTheirTurn) {
+  constexpr int kTurns = 3;
+  constexpr int kPatience = 1000;
+  LocalTarget target({.devices = {"mem:?size=8MiB"}});
+  TcpProxy proxy(target.endpoint());
+  auto env = NvmeEnv::start(small_config({target.address(proxy.endpoint())})).value();
+  proxy.refuse(true);
+  proxy.cut_all();
+  ASSERT_TRUE(eventually([&] { return !env->targets()[0].up; }));
+  const PollerContext& context = env->pollers()[0];
+  int turns = 0;
+  const int refused = context.poller->run([&](NvmePoller& poller) {
+    return [](NvmePoller& p, DmaPool& pool, BlockDevice& device, int& others) -> Task<int> {
+      auto channel = device.open_channel(p, pool).value();
+      TaskGroup group(p);
+      group.spawn([](NvmePoller& own, int& count) -> Task<void> {
+        for (; count < kTurns; ++count) co_await own.yield();
+      }(p, others));
+      int attempts = 0;
+      while (others < kTurns && attempts < kPatience) {
+        Result<DmaBuf> buffer = co_await allocate(p, pool, 4096);
+        Result<DmaBuf> read = co_await channel->read(0, std::move(buffer).value());
+        if (!read.ok()) ++attempts;
+      }
+      co_await group.wait();
+      co_return attempts;
+    }(poller, *context.pool, *env->devices()[0], turns);
+  });
+  EXPECT_EQ(turns, kTurns);
+  EXPECT_LT(refused, kPatience);
 }
 
 // --- stopping ---

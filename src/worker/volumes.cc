@@ -165,7 +165,9 @@ Result<std::vector<std::string>> Volumes::format(const WorkerConfig& config, boo
   std::vector<std::size_t> unformatted;
   for (std::size_t i = 0; i < config.data_dirs.size(); ++i) {
     std::optional<Superblock> there;
-    if (!force) LEAP_TRY(there, volumes.formatted_before(config, i));
+    if (!force) {
+      LEAP_TRY(there, volumes.formatted_before(config, i));
+    }
     if (!there) {
       unformatted.push_back(i);
       continue;

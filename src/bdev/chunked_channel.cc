@@ -62,7 +62,13 @@ Task<void> ChunkedChannel::read_part(ChunkedChannel& self, std::uint64_t offset,
 
 Task<void> ChunkedChannel::write_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Result<>& outcome) {
   Result<> written = co_await self.write_aligned(offset, std::move(part));
-  if (!written.ok() && outcome.ok()) outcome = std::move(written).error();
+  if (written.ok()) co_return;
+  // One part that may have been executed makes the whole write one that may, whichever part failed first.
+  const bool before = !outcome.ok() && outcome.error().may_have_executed();
+  const bool may_have = before || written.error().may_have_executed();
+  const bool retryable = written.error().retryable() && (outcome.ok() || outcome.error().retryable());
+  Error first = outcome.ok() ? std::move(written).error() : Error(outcome.error());
+  outcome = std::move(first).maybe_executed(may_have).retryable_if(retryable);
 }
 
 Task<Result<DmaBuf>> ChunkedChannel::read_split(std::uint64_t offset, DmaBuf buffer) {

@@ -92,7 +92,7 @@ void print_json(const NvmeController& controller) {
 int run_identify(const IdentifyOptions& options) {
   auto session = DeviceSession::open(options.device, options.session);
   if (!session.ok()) return fail(session.error());
-  const NvmeController* controller = session.value()->controller();
+  const std::shared_ptr<const NvmeController> controller = session.value()->controller();
   if (controller == nullptr) {
     const BlockDeviceInfo& info = session.value()->device().info();
     if (options.json) {

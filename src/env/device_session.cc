@@ -18,7 +18,7 @@ Result<BlockDevice*> only_device(const NvmeEnv& env) {
   if (devices.size() == 1) return devices.front();
   std::vector<std::string> known;
   bool there = false;
-  for (const NvmeController* controller : env.controllers()) {
+  for (const auto& controller : env.controllers()) {
     for (const NamespaceInfo& ns : controller->namespaces()) {
       known.push_back(fmt::format("{}", ns.nsid.value()));
       there = there || target.address.nsid == ns.nsid;
@@ -94,7 +94,7 @@ Result<std::unique_ptr<DeviceSession>> DeviceSession::open(const std::string& de
   return session;
 }
 
-const NvmeController* DeviceSession::controller() const {
+std::shared_ptr<const NvmeController> DeviceSession::controller() const {
   const auto controllers = env_->controllers();
   return controllers.empty() ? nullptr : controllers.front();
 }

@@ -37,7 +37,7 @@ class DeviceSession {
   [[nodiscard]] const std::vector<PollerContext>& pollers() const { return env_->pollers(); }
   [[nodiscard]] NvmeEnv& env() { return *env_; }
   /// The controller behind the device; nullptr for memory and files.
-  [[nodiscard]] const NvmeController* controller() const;
+  [[nodiscard]] std::shared_ptr<const NvmeController> controller() const;
   Result<> close();
 
  private:

@@ -17,6 +17,7 @@ namespace {
 constexpr std::uint64_t kLeastHugepage = 8 * kMiB;
 constexpr Nanos kMs = std::chrono::milliseconds(1);
 constexpr Nanos kLongest = std::chrono::hours(24);
+constexpr Nanos kLongestDelay = std::chrono::hours(1);
 /// KATO is counted in units of 100 ms (NVMe Base 2.0, Identify Controller: KAS).
 constexpr Nanos kLeastKeepAlive = std::chrono::milliseconds(100);
 constexpr Nanos kLongestSpin = std::chrono::seconds(1);
@@ -127,6 +128,11 @@ Problems env_problems(const NvmeEnvConfig& config) {
                                                          config.io_queue_requests, config.io_queue_depth)});
   }
   check_duration(problems, "io_timeout", config.io_timeout, kMs, kLongest);
+  check_duration(problems, "abort_timeout", config.abort_timeout, Nanos{0}, kLongest);
+  check_duration(problems, "reconnect_delay", config.reconnect_delay, kMs, kLongestDelay);
+  check_duration(problems, "reconnect_delay_max", config.reconnect_delay_max, config.reconnect_delay, kLongestDelay);
+  check_duration(problems, "fast_io_fail_timeout", config.fast_io_fail_timeout, Nanos{0}, kLongest);
+  check_duration(problems, "ctrl_loss_timeout", config.ctrl_loss_timeout, Nanos{0}, kLongest);
   check_number(problems, "io_retry_count", config.io_retry_count, 0, kMostRetries);
   check_duration(problems, "keep_alive_timeout", config.keep_alive_timeout, kLeastKeepAlive, kLongest);
   check_duration(problems, "qpair_acquire_timeout", config.qpair_acquire_timeout, kMs, kLongest);
@@ -200,6 +206,22 @@ NvmeTargetConfig read_target(ConfigTable table, const NvmeEnvConfig& env) {
   return target;
 }
 
+/// What happens when a target does not answer or is gone.
+void read_recovery(ConfigTable& table, NvmeEnvConfig& config) {
+  config.abort_timeout = table.duration("abort_timeout", config.abort_timeout, Nanos{0}, kLongest);
+  config.reconnect_delay = table.duration("reconnect_delay", config.reconnect_delay, kMs, kLongestDelay);
+  config.reconnect_delay_max = table.duration("reconnect_delay_max", config.reconnect_delay_max, kMs, kLongestDelay);
+  config.fast_io_fail_timeout = table.duration("fast_io_fail_timeout", config.fast_io_fail_timeout, Nanos{0}, kLongest);
+  config.ctrl_loss_timeout = table.duration("ctrl_loss_timeout", config.ctrl_loss_timeout, Nanos{0}, kLongest);
+  const std::string policy = table.string("path_policy", std::string(to_string(config.path_policy)));
+  for (const PathPolicy known : {PathPolicy::kActivePassive, PathPolicy::kRoundRobin, PathPolicy::kLeastQueued}) {
+    if (policy != to_string(known)) continue;
+    config.path_policy = known;
+    return;
+  }
+  table.report("path_policy", fmt::format("'{}' is not active-passive, round-robin or least-queued", policy));
+}
+
 }  // namespace
 
 Result<std::vector<unsigned>> NvmeEnvConfig::cores() const { return parse_core_mask(reactor_mask); }
@@ -243,6 +265,7 @@ NvmeEnvConfig NvmeEnvConfig::read(ConfigTable table) {
       table.duration(spelling(table, "keep_alive_timeout"), config.keep_alive_timeout, kLeastKeepAlive, kLongest);
   config.qpair_acquire_timeout =
       table.duration(spelling(table, "qpair_acquire_timeout"), config.qpair_acquire_timeout, kMs, kLongest);
+  read_recovery(table, config);
   config.spin_max = table.duration("spin_max", config.spin_max, Nanos{0}, kLongestSpin);
   config.dma_buffer_size = table.size(spelling(table, "dma_buffer_size"), config.dma_buffer_size);
 

@@ -37,6 +37,18 @@ void append_queue_pair(MetricsText& page, const std::string& name, const QueuePa
   page.gauge("leap_host_outstanding_commands", "Commands in flight", probe.outstanding.value(), labels);
 }
 
+void append_device(MetricsText& page, NvmeBdev& device) {
+  const MetricLabels labels{{"device", device.info().name}};
+  const NvmeBdev::Probe& probe = device.probe();
+  page.counter("leap_bdev_retries_total", "Commands sent again", probe.retries.value(), labels);
+  page.counter("leap_bdev_failovers_total", "Commands sent again because their path failed", probe.failovers.value(),
+               labels);
+  page.counter("leap_bdev_fenced_writes_total", "Lost writes whose range was closed", probe.fenced.value(), labels);
+  page.counter("leap_bdev_fence_waits_total", "Writes that waited for such a range", probe.fence_waits.value(), labels);
+  page.counter("leap_bdev_no_path_total", "I/Os that failed for want of a path", probe.no_path.value(), labels);
+  page.gauge("leap_bdev_fenced_ranges", "Ranges closed now", static_cast<std::int64_t>(device.fence().size()), labels);
+}
+
 }  // namespace
 
 void NvmeEnv::append_metrics(MetricsText& page) const {
@@ -45,7 +57,18 @@ void NvmeEnv::append_metrics(MetricsText& page) const {
     page.gauge("leap_env_target_up", "1: the target is connected", target.up ? 1 : 0,
                {{"subnqn", target.address.subnqn}, {"endpoint", target.address.endpoint()}});
   }
-  for (const NvmeController* controller : controllers()) {
+  for (const ControllerLink* link : links()) {
+    const MetricLabels labels{{"link", link->name()}};
+    const ControllerLink::Probe& probe = link->probe();
+    page.counter("leap_host_connects_total", "Associations that came up", probe.connects.value(), labels);
+    page.counter("leap_host_failed_attempts_total", "Attempts to connect that failed", probe.failed_attempts.value(),
+                 labels);
+    page.counter("leap_host_losses_total", "Associations that were lost", probe.losses.value(), labels);
+    page.counter("leap_host_resets_total", "Of these, ended by a confirmed reset", probe.resets_confirmed.value(),
+                 labels);
+  }
+  for (BlockDevice* device : devices()) append_device(page, static_cast<NvmeBdev&>(*device));
+  for (const auto& controller : controllers()) {
     for (const auto& [name, probe] : controller->queue_probes()) append_queue_pair(page, name, *probe);
   }
 }

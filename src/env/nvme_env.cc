@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <ranges>
 
 #include <fmt/format.h>
 
@@ -17,6 +18,7 @@ std::atomic<bool> g_environment_up{false};
 
 constexpr std::uint32_t kMostIoQueues = 256;  // of one controller; ControllerConfig allows no more
 constexpr std::size_t kMostResolvers = 8;     // threads
+constexpr std::size_t kMostConnects = 16;     // attempts at the same time: no storm when many targets are lost at once
 
 /// Memory per poller, in whole buffers of the largest size.
 std::size_t pool_bytes(std::uint64_t total, std::size_t pollers) {
@@ -25,16 +27,20 @@ std::size_t pool_bytes(std::uint64_t total, std::size_t pollers) {
 
 }  // namespace
 
+/// What is under the environment's mutex is written on the first poller.
 struct NvmeEnv::Target {
   NvmeTargetConfig config;
-  std::unique_ptr<NvmeController> controller;
-  std::vector<std::unique_ptr<NvmeBdev>> devices;
-  std::optional<Error> error;  // written while starting only
-  bool reported_down = false;  // on the first poller
+  std::unique_ptr<ControllerLink> link;
+  std::vector<std::unique_ptr<NvmeBdev>> devices;  // under the mutex: those first found here
+  std::optional<Error> problem;                    // under the mutex: although it is up
 
+  [[nodiscard]] std::string name() const {
+    return fmt::format("{} at {}", config.address.subnqn, config.address.endpoint());
+  }
   /// The first thing that went wrong is the one to report: the rest tends to follow from it.
-  void note(Error problem) {
-    if (!error) error = std::move(problem);
+  void note(std::mutex& mutex, Error what) {
+    const std::lock_guard lock(mutex);
+    if (!problem) problem = std::move(what);
   }
 };
 
@@ -83,10 +89,11 @@ Result<> NvmeEnv::start_pollers() {
   return {};
 }
 
-ControllerConfig NvmeEnv::controller_config(const NvmeTargetConfig& target, const HostIdentity& us) const {
+LinkConfig NvmeEnv::link_config(const NvmeTargetConfig& target, const HostIdentity& us) const {
   const std::string& nqn = target.address.hostnqn;
   const HostIdentity host = nqn.empty() || nqn == us.nqn ? us : host_identity_for(nqn);
-  ControllerConfig controller;
+  LinkConfig link;
+  ControllerConfig& controller = link.controller;
   controller.address = target.address;
   controller.hostnqn = host.nqn;
   controller.hostid = host.id;
@@ -97,36 +104,26 @@ ControllerConfig NvmeEnv::controller_config(const NvmeTargetConfig& target, cons
   controller.max_io_queues = std::min(most, kMostIoQueues);
   controller.connect_timeout = config_.qpair_acquire_timeout;
   controller.io_timeout = target.io_timeout > Nanos{0} ? target.io_timeout : config_.io_timeout;
+  controller.abort_timeout = config_.abort_timeout;
   controller.keep_alive_timeout =
       target.keep_alive_timeout > Nanos{0} ? target.keep_alive_timeout : config_.keep_alive_timeout;
-  return controller;
+  link.reconnect_delay = config_.reconnect_delay;
+  link.reconnect_delay_max = std::max(config_.reconnect_delay, config_.reconnect_delay_max);
+  link.ctrl_loss_timeout = config_.ctrl_loss_timeout;
+  return link;
 }
 
-Task<void> NvmeEnv::connect_target(NvmeEnv& env, NvmePoller& home, Target& target, BlockingPool* resolver) {
-  // Reads files: cheap, but not for a poller either, so connect_targets() has done it.
-  ControllerConfig config = env.controller_config(target.config, *env.identity_);
-  if (resolver != nullptr && !socket_address(config.address).ok()) {
-    const auto resolve = [address = config.address] { return resolve_address(address); };
-    Result<nvme::TransportAddress> resolved = co_await resolver->run(home, resolve);
-    if (!resolved.ok()) {
-      target.note(std::move(resolved).error());
-      co_return;
-    }
-    config.address = std::move(resolved).value();
-  }
-  auto connected = co_await NvmeController::connect(home, *env.contexts_.front().pool, env.net_, std::move(config));
-  if (!connected.ok()) {
-    target.note(std::move(connected).error());
-    co_return;
-  }
-  target.controller = std::move(connected).value();
-  co_await open_queues(env, home, target);
+Task<void> NvmeEnv::connect_target(NvmeEnv& env, NvmePoller& home, Target& target) {
+  target.link->start();
+  co_await target.link->first_attempt();
+  if (target.link->live()) co_await open_queues(env, home, target);
 }
 
 Task<void> NvmeEnv::open_queues(NvmeEnv& env, NvmePoller& home, Target& target) {
-  const ControllerInfo& info = target.controller->info();
+  const ControllerInfo& info = target.link->association()->info();
   if (info.discovery) {
-    target.note(Error(Errc::kUnsupported, fmt::format("{} at {} is a discovery controller: it has no namespaces",
+    target.note(env.mutex_,
+                Error(Errc::kUnsupported, fmt::format("{} at {} is a discovery controller: it has no namespaces",
                                                       info.subnqn, info.endpoint))
                     .in(ErrorDomain::kTransport));
     co_return;
@@ -134,11 +131,11 @@ Task<void> NvmeEnv::open_queues(NvmeEnv& env, NvmePoller& home, Target& target) 
   // The first pollers get the queues, always the same ones.
   const std::size_t granted = std::min<std::size_t>(info.io_queues, env.contexts_.size());
   if (granted < env.contexts_.size()) {
-    target.note(
-        Error(Errc::kExhausted, fmt::format("{} at {} has {} I/O queues for {} pollers: only the first {} can use it",
-                                            info.subnqn, info.endpoint, granted, env.contexts_.size(), granted))
-            .in(ErrorDomain::kTransport)
-            .with_scope(ErrorScope::kController));
+    target.note(env.mutex_, Error(Errc::kExhausted,
+                                  fmt::format("{} at {} has {} I/O queues for {} pollers: only the first {} can use it",
+                                              info.subnqn, info.endpoint, granted, env.contexts_.size(), granted))
+                                .in(ErrorDomain::kTransport)
+                                .with_scope(ErrorScope::kController));
   }
   TaskGroup opening(home);
   for (std::size_t i = 0; i < granted; ++i) opening.spawn(open_queue(env, home, target, env.contexts_[i]));
@@ -147,105 +144,143 @@ Task<void> NvmeEnv::open_queues(NvmeEnv& env, NvmePoller& home, Target& target) 
 
 Task<void> NvmeEnv::open_queue(NvmeEnv& env, NvmePoller& home, Target& target, const PollerContext& context) {
   const auto open = [&target, &context](NvmePoller& poller) {
-    return target.controller->open_io_queue(poller, *context.pool);
+    return target.link->open_io_queue(poller, *context.pool);
   };
   // The attempt has its own deadline; this one is for a poller that does not answer at all.
   constexpr Nanos kGrace = std::chrono::seconds(5);
   const TimePoint deadline = home.clock().now() + env.config_.qpair_acquire_timeout + kGrace;
-  Result<Result<QueuePair*>> opened = co_await call_on(home, *context.poller, open, deadline);
+  Result<Result<ControllerLink::Queue>> opened = co_await call_on(home, *context.poller, open, deadline);
   if (!opened.ok())
-    target.note(std::move(opened).error());
+    target.note(env.mutex_, std::move(opened).error());
   else if (!opened->ok())
-    target.note(std::move(opened).value().error());
+    target.note(env.mutex_, std::move(opened).value().error());
 }
 
-Task<void> NvmeEnv::connect_all(NvmeEnv& env, NvmePoller& home, BlockingPool* resolver) {
+Task<void> NvmeEnv::connect_all(NvmeEnv& env, NvmePoller& home) {
   TaskGroup group(home);
-  for (auto& target : env.targets_) group.spawn(connect_target(env, home, *target, resolver));
+  for (auto& target : env.targets_) group.spawn(connect_target(env, home, *target));
   co_await group.wait();
+  // In order of configuration, whoever came first: paths of one device are used in that order.
+  env.bound_.store(true);
+  for (auto& target : env.targets_) {
+    if (target->link->live()) env.bind_namespaces(*target, target->link->association()->namespaces());
+  }
 }
 
 void NvmeEnv::connect_targets() {
   if (!config_.enabled) return;
   identity_ = host_identity();
+  NvmePoller& home = *contexts_.front().poller;
   std::size_t names = 0;
-  for (const NvmeTargetConfig& config : config_.targets) {
-    targets_.push_back(std::make_unique<Target>());
-    targets_.back()->config = config;
-    if (!socket_address(config.address).ok()) ++names;
-  }
+  for (const NvmeTargetConfig& config : config_.targets) names += socket_address(config.address).ok() ? 0 : 1;
   // Resolving a name blocks, for long when the name server is down: not on a poller, and not one after the other.
-  std::optional<BlockingPool> resolver;
   if (names > 0)
-    resolver.emplace(BlockingPool::Config{.name = "leap-resolve", .threads = std::min(names, kMostResolvers)});
-  BlockingPool* const threads = resolver ? &*resolver : nullptr;
-  contexts_.front().poller->run([this, threads](NvmePoller& poller) { return connect_all(*this, poller, threads); });
-  for (auto& target : targets_) {
-    if (target->controller != nullptr) bind_namespaces(*target);
-    const auto name = fmt::format("{} at {}", target->config.address.subnqn, target->config.address.endpoint());
-    if (target->error)
-      log_warn("target {}: {}", name, target->error->to_string());
+    resolver_.emplace(BlockingPool::Config{.name = "leap-resolve", .threads = std::min(names, kMostResolvers)});
+  connects_.emplace(home, kMostConnects);
+  for (const NvmeTargetConfig& config : config_.targets) {
+    auto target = std::make_unique<Target>();
+    target->config = config;
+    // host_identity_for() reads files: cheap, but not for a poller, so it is done here.
+    target->link =
+        std::make_unique<ControllerLink>(home, *contexts_.front().pool, net_, link_config(config, *identity_),
+                                         *connects_, resolver_ ? &*resolver_ : nullptr);
+    target->link->set_listener(this);
+    targets_.push_back(std::move(target));
+  }
+  home.run([this](NvmePoller& poller) { return connect_all(*this, poller); });
+  report_targets();
+  keep_pollers_with_queues();
+}
+
+void NvmeEnv::report_targets() {
+  for (const TargetStatus& target : targets()) {
+    const auto name = fmt::format("{} at {}", target.address.subnqn, target.address.endpoint());
+    if (target.error)
+      log_warn("target {}: {}", name, target.error->to_string());
     else
-      log_info("target {}: {} namespaces", name, target->devices.size());
+      log_info("target {}: {} namespaces", name, target.device_names.size());
   }
-  contexts_.front().poller->post(
-      [](void* self) {
-        auto& env = *static_cast<NvmeEnv*>(self);
-        NvmePoller& poller = *env.contexts_.front().poller;
-        poller.spawn(watch_health(env, poller));
-      },
-      this);
 }
 
-void NvmeEnv::bind_namespaces(Target& target) {
-  for (const NamespaceInfo& ns : target.controller->namespaces()) {
+/// A poller without a queue pair of its own can do nothing for a client: better none of its sessions than half of them.
+void NvmeEnv::keep_pollers_with_queues() {
+  std::size_t usable = contexts_.size();
+  for (const auto& target : targets_) {
+    const auto association = target->link->association();
+    if (association == nullptr || association->info().discovery || association->info().io_queues == 0) continue;
+    usable = std::min<std::size_t>(usable, association->info().io_queues);
+  }
+  if (usable == contexts_.size()) return;
+  log_warn("only {} of {} pollers are used: no target may grant fewer I/O queues than there are pollers", usable,
+           contexts_.size());
+  contexts_.resize(usable);
+}
+
+void NvmeEnv::on_namespaces(ControllerLink& link, const std::vector<NamespaceInfo>& namespaces) {
+  if (!bound_.load()) return;
+  for (auto& target : targets_) {
+    if (target->link.get() == &link) bind_namespaces(*target, namespaces);
+  }
+}
+
+void NvmeEnv::bind_namespaces(Target& target, const std::vector<NamespaceInfo>& namespaces) {
+  for (BlockDevice* device : devices()) static_cast<NvmeBdev*>(device)->refresh(*target.link, namespaces);
+  for (const NamespaceInfo& ns : namespaces) {
     if (target.config.address.nsid && *target.config.address.nsid != ns.nsid) continue;
-    auto device = NvmeBdev::create(
-        *target.controller, ns,
-        {.max_io = static_cast<std::uint32_t>(config_.dma_buffer_size), .retries = config_.io_retry_count});
-    if (!device.ok()) {
-      target.note(std::move(device).error());
-      continue;
-    }
-    if (find(device.value()->info().name) != nullptr) {
-      target.note(Error(Errc::kAlreadyExists, fmt::format("namespace {} ({}) is already bound through another target",
-                                                          ns.nsid.value(), device.value()->info().name)));
-      continue;
-    }
-    target.devices.push_back(std::move(device).value());
+    bind(target, ns);
   }
 }
 
-Task<void> NvmeEnv::watch_health(NvmeEnv& env, NvmePoller& poller) {
-  for (;;) {
-    co_await poller.sleep_for(env.config_.poll_interval);
-    for (auto& target : env.targets_) {
-      if (target->controller == nullptr || target->controller->live() || target->reported_down) continue;
-      target->reported_down = true;
-      const auto failure = target->controller->failure();
-      log_error("target {} at {} is down: {}", target->config.address.subnqn, target->config.address.endpoint(),
-                failure ? failure->to_string() : "disconnected");
-    }
+void NvmeEnv::bind(Target& target, const NamespaceInfo& ns) {
+  if (NvmeBdev* known = find_bdev(ns.uuid); known != nullptr) {
+    const auto paths = known->paths();
+    const bool ours =
+        std::ranges::any_of(paths, [&](const NvmePath* path) { return &path->link == target.link.get(); });
+    if (ours) return;
+    const Result<> added = known->add_path(*target.link, ns);
+    if (!added.ok())
+      target.note(mutex_, added.error());
+    else
+      log_info("{}: another path, namespace {} of {}", known->info().name, ns.nsid.value(), target.name());
+    return;
   }
+  auto device = NvmeBdev::create(*target.link, ns,
+                                 {.max_io = static_cast<std::uint32_t>(config_.dma_buffer_size),
+                                  .retries = config_.io_retry_count,
+                                  .fast_io_fail_timeout = config_.fast_io_fail_timeout,
+                                  .policy = config_.path_policy});
+  if (!device.ok()) {
+    target.note(mutex_, std::move(device).error());
+    return;
+  }
+  const std::lock_guard lock(mutex_);
+  target.devices.push_back(std::move(device).value());
 }
 
 std::vector<TargetStatus> NvmeEnv::targets() const {
+  const auto all_devices = devices();
+  const std::lock_guard lock(mutex_);
   std::vector<TargetStatus> all;
   for (const auto& target : targets_) {
     TargetStatus status;
     status.address = target->config.address;
-    status.up = target->controller != nullptr && target->controller->live();
-    status.error = target->error;
-    if (!status.up && target->controller != nullptr) {
-      if (const auto failure = target->controller->failure()) status.error = failure;
+    status.up = target->link->live();
+    status.error = target->problem;
+    if (!status.up) {
+      if (const auto failure = target->link->failure()) status.error = failure;
     }
-    for (const auto& device : target->devices) status.device_names.push_back(device->info().name);
+    for (BlockDevice* device : all_devices) {
+      for (const NvmePath* path : static_cast<NvmeBdev*>(device)->paths()) {
+        if (&path->link == target->link.get()) status.device_names.push_back(device->info().name);
+      }
+    }
     all.push_back(std::move(status));
   }
   return all;
 }
 
 std::vector<BlockDevice*> NvmeEnv::devices() const {
+  const std::lock_guard lock(mutex_);
   std::vector<BlockDevice*> all;
   for (const auto& target : targets_) {
     for (const auto& device : target->devices) all.push_back(device.get());
@@ -253,33 +288,43 @@ std::vector<BlockDevice*> NvmeEnv::devices() const {
   return all;
 }
 
-BlockDevice* NvmeEnv::find(std::string_view uuid_or_name) const {
-  const auto uuid = Uuid::parse(uuid_or_name);
+NvmeBdev* NvmeEnv::find_bdev(const Uuid& uuid) const {
   for (BlockDevice* device : devices()) {
-    if (device->info().name == uuid_or_name) return device;
-    if (uuid.ok() && !uuid.value().is_nil() && device->info().uuid == uuid.value()) return device;
+    if (!uuid.is_nil() && device->info().uuid == uuid) return static_cast<NvmeBdev*>(device);
   }
   return nullptr;
 }
 
-std::vector<const NvmeController*> NvmeEnv::controllers() const {
-  std::vector<const NvmeController*> all;
+BlockDevice* NvmeEnv::find(std::string_view uuid_or_name) const {
+  if (const auto uuid = Uuid::parse(uuid_or_name); uuid.ok()) return find_bdev(uuid.value());
+  for (BlockDevice* device : devices()) {
+    if (device->info().name == uuid_or_name) return device;
+  }
+  return nullptr;
+}
+
+std::vector<std::shared_ptr<const NvmeController>> NvmeEnv::controllers() const {
+  std::vector<std::shared_ptr<const NvmeController>> all;
   for (const auto& target : targets_) {
-    if (target->controller != nullptr) all.push_back(target->controller.get());
+    if (auto association = target->link->association(); association != nullptr) all.push_back(std::move(association));
   }
   return all;
 }
 
-Task<void> NvmeEnv::shut_down(NvmeController& controller, Nanos limit, Result<>& result) {
-  result = co_await controller.shutdown(limit);
+std::vector<const ControllerLink*> NvmeEnv::links() const {
+  std::vector<const ControllerLink*> all;
+  for (const auto& target : targets_) all.push_back(target->link.get());
+  return all;
 }
 
-Task<void> NvmeEnv::shut_down_controllers(NvmeEnv& env, NvmePoller& home, Nanos limit, std::vector<Result<>>& results) {
+Task<void> NvmeEnv::close_link(ControllerLink& link, Nanos limit, Result<>& result) {
+  result = co_await link.close(limit);
+}
+
+Task<void> NvmeEnv::close_links(NvmeEnv& env, NvmePoller& home, Nanos limit, std::vector<Result<>>& results) {
   TaskGroup group(home);
-  for (std::size_t i = 0; i < env.targets_.size(); ++i) {
-    Target& target = *env.targets_[i];
-    if (target.controller != nullptr) group.spawn(shut_down(*target.controller, limit, results[i]));
-  }
+  for (std::size_t i = 0; i < env.targets_.size(); ++i)
+    group.spawn(close_link(*env.targets_[i]->link, limit, results[i]));
   co_await group.wait();
 }
 
@@ -290,14 +335,16 @@ Result<> NvmeEnv::stop(Nanos limit) {
   if (!targets_.empty()) {
     std::vector<Result<>> results(targets_.size());
     contexts_.front().poller->run(
-        [this, limit, &results](NvmePoller& poller) { return shut_down_controllers(*this, poller, limit, results); });
+        [this, limit, &results](NvmePoller& poller) { return close_links(*this, poller, limit, results); });
     for (const Result<>& result : results) {
       if (!result.ok() && outcome.ok()) outcome = result.error();
     }
   }
   for (auto& poller : pollers_) poller->stop();
-  // Only now: destroying a controller is for its home poller, or for when all pollers have stopped.
+  // Only now: a link is destroyed when nothing of its home runs any more.
   targets_.clear();
+  resolver_.reset();
+  connects_.reset();
   contexts_.clear();
   pollers_.clear();
   pools_.clear();

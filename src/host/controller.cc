@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/scope_exit.h"
 #include "host/admin_commands.h"
 #include "host/async_events.h"
 #include "host/io_queue_set.h"
@@ -36,7 +37,14 @@ Error controller_error(Errc kind, const std::string& message) {
 }  // namespace
 
 NvmeController::NvmeController(NvmePoller& home, DmaPool& pool, Net& net, ControllerConfig config)
-    : home_(home), pool_(pool), net_(net), config_(std::move(config)), tasks_(home), stopped_(home) {
+    : home_(home),
+      pool_(pool),
+      net_(net),
+      config_(std::move(config)),
+      tasks_(home),
+      stopped_(home),
+      escalation_(std::make_shared<Escalation>(home, static_cast<Escalation::Listener&>(*this))),
+      aborts_(home, 1) {
   info_.subnqn = config_.address.subnqn;
   info_.endpoint = config_.address.endpoint();
 }
@@ -44,6 +52,7 @@ NvmeController::NvmeController(NvmePoller& home, DmaPool& pool, Net& net, Contro
 NvmeController::~NvmeController() {
   // Nobody is to be told any more: what observers and tasks would touch is going away.
   if (admin_ != nullptr) admin_->set_observer(nullptr);
+  escalation_->close();
 }
 
 void NvmeController::move(ControllerEvent event) {
@@ -185,6 +194,8 @@ Task<Result<>> NvmeController::identify() {
   info_.in_capsule_bytes = identity_.icdoff == 0 ? identity_.in_capsule_data_bytes() : 0;
   info_.keep_alive_ms = identity_.kas != 0 ? to_ms(config_.keep_alive_timeout) : 0;
   info_.shutdown_ms = identity_.rtd3e / 1000;  // RTD3E is in microseconds
+  std::ranges::transform(identity_.crdt, info_.retry_delays.begin(),
+                         [](std::uint16_t units) { return Nanos(std::chrono::milliseconds(100) * units); });
   info_.disconnect_supported = (identity_.ofcs & nvme::kOfcsDisconnect) != 0;
   if (config_.keep_alive_timeout > Nanos{0} && identity_.kas == 0) {
     log_warn("{} at {}: no keep-alive: the controller does not support it", info_.subnqn, info_.endpoint);
@@ -212,6 +223,7 @@ Task<Result<>> NvmeController::negotiate_queues(SocketAddress address) {
   set.connection = connection_parameters();
   set.connection.queue.depth = info_.io_queue_entries - 1;
   set.connection.queue.max_transfer = info_.max_transfer;
+  set.connection.queue.abort_timeout = config_.abort_timeout;
   set.connection.in_capsule_bytes = info_.in_capsule_bytes;
   set.connect = connect_parameters();
   set.connect.entries = info_.io_queue_entries;
@@ -221,7 +233,7 @@ Task<Result<>> NvmeController::negotiate_queues(SocketAddress address) {
   set.queues = info_.io_queues;
   set.connect_timeout = config_.connect_timeout;
   set.disconnect = info_.disconnect_supported;
-  io_queues_ = std::make_unique<IoQueueSet>(net_, std::move(set), probe_.queue_failures, probe_.io_queues);
+  io_queues_ = std::make_unique<IoQueueSet>(net_, std::move(set), escalation_, probe_.queue_failures, probe_.io_queues);
   co_return Result<>{};
 }
 
@@ -291,6 +303,12 @@ Task<Result<QueuePair*>> NvmeController::open_io_queue(NvmePoller& poller, DmaPo
     co_return controller_error(Errc::kClosed, fmt::format("{} at {}: controller is {}{}", info_.subnqn, info_.endpoint,
                                                           to_string(state()), why ? ": " + why->message() : ""));
   }
+  if (ends_with_a_queue_.load(std::memory_order_acquire) && escalation_->io_queue_was_lost()) {
+    co_return controller_error(
+        Errc::kClosed,
+        fmt::format("{} at {}: the association has lost a queue and is being ended", info_.subnqn, info_.endpoint))
+        .retryable_if(true);
+  }
   if (io_queues_ == nullptr) {
     co_return controller_error(
         Errc::kUnsupported,
@@ -311,9 +329,45 @@ void NvmeController::on_queue_pair_failed(QueuePair& queue_pair) {
     const std::lock_guard lock(mutex_);
     failure_ = cause;
   }
-  if (io_queues_ == nullptr) return;
-  tasks_.spawn(fail_io_queues(
-      controller_error(Errc::kClosed, "the association is lost: " + cause.message()).retryable_if(true)));
+  if (io_queues_ != nullptr) {
+    tasks_.spawn(fail_io_queues(
+        controller_error(Errc::kClosed, "the association is lost: " + cause.message()).retryable_if(true)));
+  }
+  report_lost(cause);
+}
+
+void NvmeController::set_lost(Lost handler) {
+  lost_ = std::move(handler);
+  ends_with_a_queue_.store(true, std::memory_order_release);
+  // It may have happened already.
+  if (const auto cause = failure()) report_lost(*cause);
+  if (escalation_->io_queue_was_lost()) report_lost(controller_error(Errc::kClosed, "an I/O queue has been lost"));
+}
+
+void NvmeController::report_lost(const Error& cause) {
+  if (Lost handler = std::exchange(lost_, nullptr); handler) handler(cause);
+}
+
+void NvmeController::on_io_queue_lost(const Error& cause) {
+  if (state() == ControllerState::kLive) report_lost(cause);
+}
+
+void NvmeController::on_abort_wanted(nvme::Qid qid, nvme::Cid cid) {
+  if (live()) tasks_.spawn(abort(qid, cid));
+}
+
+// One at a time: every controller takes that many (ACL is 0's based), and the queue pair has a deadline of its own.
+Task<void> NvmeController::abort(nvme::Qid qid, nvme::Cid cid) {
+  co_await aborts_.acquire();
+  const auto turn = defer([this] { aborts_.release(); });
+  if (!live()) co_return;
+  probe_.aborts.add();
+  CommandResult done = co_await admin_->execute(nvme::make_abort(qid, cid));
+  const bool aborted = done.status.ok() && (done.dw0 & 1U) == 0;
+  log_warn("{} at {}: Abort of command {} on queue {}: {}", info_.subnqn, info_.endpoint, cid, qid,
+           aborted            ? "aborted"
+           : done.status.ok() ? "not aborted"
+                              : done.status.error().message());
 }
 
 Task<void> NvmeController::fail_io_queues(Error cause) {
@@ -334,18 +388,53 @@ Task<Result<>> NvmeController::shutdown(Nanos limit) {
     Result<> closed = co_await io_queues_->close_all(home_, deadline);
     result = std::move(closed);
   }
+  const bool in_order = admin_->live() && probe_.queue_failures.value() == 0;
   if (admin_->live()) {
     Result<> stopped = co_await stop_controller(deadline);
     if (result.ok()) result = std::move(stopped);
   }
   keep_alive_.reset();
+  // Nothing is outstanding when every queue has ended in order. Otherwise the controller has to notice by itself.
+  if (in_order && result.ok()) fence_->pass_at(home_.now());
   admin_->close();
+  fence_->pass_at(home_.now() + quiesce_time());
   // Their commands are over now, so these tasks end by themselves.
   co_await tasks_.wait();
   events_.reset();
   move(ControllerEvent::kStopped);
   stopped_.set();
   co_return std::move(result);
+}
+
+Nanos NvmeController::quiesce_time() const {
+  // A controller without a Keep Alive Timeout notices nothing; what is left is to wait long.
+  constexpr Nanos kWithoutKeepAlive = std::chrono::seconds(60);
+  constexpr Nanos kMargin = std::chrono::seconds(1);
+  if (info_.keep_alive_ms == 0) return kWithoutKeepAlive;
+  const auto granularity = std::chrono::milliseconds(identity_.keep_alive_granularity_ms());
+  return std::chrono::milliseconds(info_.keep_alive_ms) + granularity + std::chrono::milliseconds(identity_.cqt) +
+         kMargin;
+}
+
+Task<Result<>> NvmeController::reset(Nanos limit) {
+  LEAP_CHECK(home_.on_this_thread(), "a controller is reset on its home poller");
+  const TimePoint deadline = home_.clock().now() + limit;
+  if (io_queues_ != nullptr) {
+    co_await io_queues_->fail_all(
+        home_, controller_error(Errc::kClosed, "the association is being ended").retryable_if(true), deadline);
+  }
+  if (!admin_->live()) co_return controller_error(Errc::kClosed, "no reset: the admin queue is lost too");
+  const QueuePairDeadline bound(*admin_, deadline, "controller reset");
+  nvme::Cc cc;
+  cc.set_mps(cap_.mpsmin());
+  LEAP_CO_TRY_VOID(co_await property_set(*admin_, nvme::PropertyOffset::kCc, cc.raw));
+  for (Nanos pause = kFirstPoll;; pause = std::min(pause * 2, kSlowestPoll)) {
+    LEAP_CO_TRY(const std::uint64_t value, co_await property_get(*admin_, nvme::PropertyOffset::kCsts));
+    if (!nvme::Csts{static_cast<std::uint32_t>(value)}.rdy()) break;
+    co_await home_.sleep_for(pause);
+  }
+  fence_->pass_at(home_.now());
+  co_return Result<>{};
 }
 
 Task<Result<>> NvmeController::stop_controller(TimePoint deadline) {

@@ -12,7 +12,7 @@
 // connect() makes the admin queue pair (TCP, ICReq, Fabrics Connect), enables the controller, identifies it, agrees on
 // the number of queues, arms asynchronous events and keep-alive, and reads the active namespaces, all within
 // connect_timeout. When the admin queue fails, the association is over: every I/O queue pair fails too and state() is
-// kFailed (controller_state.h; that is where reconnecting will begin).
+// kFailed (controller_state.h). Reconnecting is controller_link.h's.
 //
 // Threading: connect() and shutdown() on home's thread; open_io_queue() on the thread of the poller it is for; the
 // const getters on any thread. Lifetime: the pollers and pools outlive the controller. Destroy it on home after
@@ -21,6 +21,7 @@
 // Source: NVMe Base 2.0, 3.5 (initialisation), 3.6 (shutdown), 5.2, 5.17, 5.18, 5.27, 6; NVMe TCP Transport 1.0.
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -31,6 +32,8 @@
 #include "base/metrics.h"
 #include "host/controller_config.h"
 #include "host/controller_state.h"
+#include "host/effect_fence.h"
+#include "host/escalation.h"
 #include "host/namespace_info.h"
 #include "host/queue_pair.h"
 #include "host/tcp/tcp_queue_pair.h"
@@ -52,17 +55,18 @@ struct ControllerInfo {
   std::string firmware;
   nvme::Cntlid cntlid;
   nvme::Version version;
-  bool discovery = false;              ///< a discovery controller: no I/O queues, no namespaces
-  std::uint32_t max_transfer = 0;      ///< bytes
-  std::uint32_t io_queues = 0;         ///< granted
-  std::uint32_t io_queue_entries = 0;  ///< per queue, after CAP.MQES and MAXCMD
-  std::uint32_t in_capsule_bytes = 0;  ///< of data in an I/O command capsule
-  std::uint32_t keep_alive_ms = 0;     ///< 0: none
-  std::uint32_t shutdown_ms = 0;       ///< RTD3E, how long an orderly shutdown may take; 0: not said
-  bool disconnect_supported = false;   ///< OFCS: I/O queues may be deleted by Disconnect
+  bool discovery = false;               ///< a discovery controller: no I/O queues, no namespaces
+  std::uint32_t max_transfer = 0;       ///< bytes
+  std::uint32_t io_queues = 0;          ///< granted
+  std::uint32_t io_queue_entries = 0;   ///< per queue, after CAP.MQES and MAXCMD
+  std::uint32_t in_capsule_bytes = 0;   ///< of data in an I/O command capsule
+  std::uint32_t keep_alive_ms = 0;      ///< 0: none
+  std::uint32_t shutdown_ms = 0;        ///< RTD3E, how long an orderly shutdown may take; 0: not said
+  std::array<Nanos, 3> retry_delays{};  ///< CRDT 1 to 3: what CRD of a status refers to
+  bool disconnect_supported = false;    ///< OFCS: I/O queues may be deleted by Disconnect
 };
 
-class NvmeController final : private QueuePair::Observer {
+class NvmeController final : private QueuePair::Observer, private Escalation::Listener {
  public:
   /// Any thread may read.
   struct Probe {
@@ -70,11 +74,14 @@ class NvmeController final : private QueuePair::Observer {
     Counter async_events;          ///< received
     Counter namespace_scans;       ///< after connect()
     SharedCounter queue_failures;  ///< I/O queue pairs lost
+    Counter aborts;                ///< Abort commands sent for expired I/O commands
     Gauge io_queues;               ///< live
     Gauge namespaces;
   };
   /// Called on home after the list of namespaces was read again because the controller said it changed.
   using NamespacesChanged = std::function<void(NvmeController&)>;
+  /// Called on home, once: the admin queue or an I/O queue has been lost. From inside the event: must not destroy.
+  using Lost = std::function<void(const Error&)>;
 
   /// Errors: kInvalidArgument (config), kUnreachable/os (nobody listens), kTimedOut, kProtocol (not NVMe/TCP, or
   /// broken), kPermission (host not allowed), kNotFound (no such subsystem), kUnsupported, nvme.
@@ -91,6 +98,13 @@ class NvmeController final : private QueuePair::Observer {
   /// orderly (kTimedOut: a command or the controller hung). Idempotent.
   Task<Result<>> shutdown(Nanos limit);
 
+  /// Controller reset (NVMe Base 2.0, 3.7.2) by way of an admin queue that still works: after success no command of the
+  /// association can take effect any more, and the fence has passed. Every I/O queue is failed first. shutdown() is still
+  /// to come. Home's thread. Errors: kClosed (the admin queue is gone too), kTimedOut.
+  Task<Result<>> reset(Nanos limit);
+  /// When commands of this association can no longer take effect. Open until shutdown() or reset() has returned.
+  [[nodiscard]] const std::shared_ptr<EffectFence>& fence() const { return fence_; }
+
   [[nodiscard]] ControllerState state() const { return state_.load(std::memory_order_acquire); }
   [[nodiscard]] bool live() const { return state() == ControllerState::kLive; }
   [[nodiscard]] const ControllerInfo& info() const { return info_; }
@@ -102,6 +116,9 @@ class NvmeController final : private QueuePair::Observer {
   [[nodiscard]] std::optional<Error> failure() const;
   /// On home, once, after connect().
   void set_namespaces_changed(NamespacesChanged handler) { namespaces_changed_ = std::move(handler); }
+  /// On home, once, after connect(). With it, losing an I/O queue ends the association for its owner, who is to reset
+  /// or shut it down; without it, the queue is made again when asked for.
+  void set_lost(Lost handler);
   /// For admin commands beyond those above (log pages, identify). Home's thread only.
   [[nodiscard]] QueuePair& admin() { return *admin_; }
   [[nodiscard]] const Probe& probe() const { return probe_; }
@@ -123,6 +140,11 @@ class NvmeController final : private QueuePair::Observer {
   Task<Result<>> stop_controller(TimePoint deadline);
   void start_background();
   void on_queue_pair_failed(QueuePair& queue_pair) override;
+  void on_abort_wanted(nvme::Qid qid, nvme::Cid cid) override;
+  void on_io_queue_lost(const Error& cause) override;
+  Task<void> abort(nvme::Qid qid, nvme::Cid cid);
+  void report_lost(const Error& cause);
+  [[nodiscard]] Nanos quiesce_time() const;
   void move(ControllerEvent event);
   [[nodiscard]] FabricsConnect connect_parameters() const;
   [[nodiscard]] TcpQueuePair::TcpConfig connection_parameters() const;
@@ -142,6 +164,11 @@ class NvmeController final : private QueuePair::Observer {
   std::unique_ptr<KeepAlive> keep_alive_;
   std::unique_ptr<AsyncEventMonitor> events_;
   NamespacesChanged namespaces_changed_;
+  Lost lost_;
+  std::atomic<bool> ends_with_a_queue_{false};  // lost_ is set
+  const std::shared_ptr<Escalation> escalation_;
+  const std::shared_ptr<EffectFence> fence_ = std::make_shared<EffectFence>();
+  AsyncSemaphore aborts_;     // Abort commands that may be outstanding
   mutable std::mutex mutex_;  // namespaces_, failure_: written on home, read anywhere
   std::vector<NamespaceInfo> namespaces_;
   std::optional<Error> failure_;

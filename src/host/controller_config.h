@@ -23,8 +23,9 @@ struct ControllerConfig {
   std::uint32_t max_io_queues = 16;     ///< one per poller that opens one, 1 .. 256
   std::uint32_t max_namespaces = 256;   ///< active namespaces looked at, 1 .. 1024; the rest is reported and left out
   std::uint32_t maxr2t = 4;             ///< R2Ts a target may have outstanding per write, 1 .. 16
-  Nanos connect_timeout = std::chrono::seconds(10);     ///< for each of connect() and open_io_queue(), all steps
-  Nanos io_timeout = std::chrono::seconds(30);          ///< per command
+  Nanos connect_timeout = std::chrono::seconds(10);  ///< for each of connect() and open_io_queue(), all steps
+  Nanos io_timeout = std::chrono::seconds(30);       ///< per command
+  Nanos abort_timeout = std::chrono::seconds(5);     ///< for an expired I/O command to end after its Abort; 0: no Abort
   Nanos keep_alive_timeout = std::chrono::seconds(15);  ///< KATO; 0: no keep-alive. A command goes out at half of it.
   std::uint32_t receive_buffer = 256 * 1024;            ///< bytes per queue pair, 64 KiB .. 4 MiB
 

@@ -14,8 +14,7 @@
 //   kShuttingDown draining, then disconnecting        kStopped    everything is torn down
 //   kStopped      nothing left but memory
 //
-// "-" means the event changes nothing. The row of kFailed is where reconnecting starts: kReconnecting, entered from
-// kFailed by a timer and left to kLive, is the state this table has room for.
+// "-" means the event changes nothing. An association never comes back: controller_link.h makes new ones.
 #pragma once
 
 #include <cstdint>

@@ -14,8 +14,8 @@ namespace leap {
 /// What the set keeps for one poller, touched on that poller's thread only.
 class IoQueueSet::PerPoller final : public QueuePair::Observer {
  public:
-  PerPoller(NvmePoller& owner, SharedCounter& failures, Gauge& live)
-      : poller(owner), opening(owner, 1), failures_(failures), live_(live) {}
+  PerPoller(NvmePoller& owner, Escalation& escalation, SharedCounter& failures, Gauge& live)
+      : poller(owner), opening(owner, 1), escalation_(escalation), failures_(failures), live_(live) {}
 
   NvmePoller& poller;
   AsyncSemaphore opening;  // one task at a time makes a queue pair
@@ -35,13 +35,25 @@ class IoQueueSet::PerPoller final : public QueuePair::Observer {
     failures_.add();
     live_.add(-1);
     log_warn("{}: queue pair lost: {}", queue_pair.name(), queue_pair.failure()->message());
+    escalation_.io_queue_lost(poller, Error(*queue_pair.failure()).context(queue_pair.name()));
   }
+  void on_command_expired(QueuePair& queue_pair, nvme::Cid cid) override {
+    log_warn("{}: command {} is not answered in time; aborting it", queue_pair.name(), cid.value());
+    escalation_.abort_wanted(poller, queue_pair.qid(), cid);
+  }
+  Escalation& escalation_;
   SharedCounter& failures_;
   Gauge& live_;
 };
 
-IoQueueSet::IoQueueSet(Net& net, Config config, SharedCounter& failures, Gauge& live)
-    : net_(net), config_(std::move(config)), failures_(failures), live_(live), qid_taken_(config_.queues) {}
+IoQueueSet::IoQueueSet(Net& net, Config config, std::shared_ptr<Escalation> escalation, SharedCounter& failures,
+                       Gauge& live)
+    : net_(net),
+      config_(std::move(config)),
+      escalation_(std::move(escalation)),
+      failures_(failures),
+      live_(live),
+      qid_taken_(config_.queues) {}
 
 IoQueueSet::~IoQueueSet() = default;
 
@@ -61,7 +73,7 @@ Result<IoQueueSet::PerPoller*> IoQueueSet::find_or_add(NvmePoller& poller) {
   for (auto& entry : entries_) {
     if (&entry->poller == &poller) return entry.get();
   }
-  entries_.push_back(std::make_unique<PerPoller>(poller, failures_, live_));
+  entries_.push_back(std::make_unique<PerPoller>(poller, *escalation_, failures_, live_));
   return entries_.back().get();
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "host/admin_commands.h"
+#include "host/escalation.h"
 #include "host/tcp/tcp_queue_pair.h"
 
 namespace leap {
@@ -34,7 +35,8 @@ class IoQueueSet {
   /// Failed queue pairs kept per poller, at most: past it the controller is beyond use.
   static constexpr std::size_t kMaxFailedPerPoller = 64;
 
-  IoQueueSet(Net& net, Config config, SharedCounter& failures, Gauge& live);
+  /// `escalation` is told of expired commands and lost queues.
+  IoQueueSet(Net& net, Config config, std::shared_ptr<Escalation> escalation, SharedCounter& failures, Gauge& live);
   ~IoQueueSet();
 
   Task<Result<QueuePair*>> open(NvmePoller& poller, DmaPool& pool);
@@ -65,6 +67,7 @@ class IoQueueSet {
 
   Net& net_;
   const Config config_;
+  const std::shared_ptr<Escalation> escalation_;
   SharedCounter& failures_;
   Gauge& live_;
   mutable std::mutex mutex_;

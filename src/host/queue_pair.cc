@@ -150,6 +150,8 @@ void QueuePair::complete_corrupt(NvmeRequest& request) {
 void QueuePair::finish(NvmeRequest& request, CommandResult result) {
   Submission* submission = std::exchange(request.submission, nullptr);
   if (submission != nullptr) submission->request_ = nullptr;
+  // Answered after all: whatever it did, it has done.
+  if (request.fence != nullptr) std::exchange(request.fence, nullptr)->pass_at(poller_.now());
   release(request);
   if (Submission* next = waiting_.pop_front(); next != nullptr) start(*next);
   if (state_ == QueuePairState::kDraining && drained()) idle_.set();
@@ -168,27 +170,66 @@ void QueuePair::release(NvmeRequest& request) {
 }
 
 void QueuePair::arm_deadline() {
-  if (!in_flight_.empty()) deadline_timer_.arm(in_flight_.front().deadline);
+  TimePoint next = TimePoint::max();
+  if (!in_flight_.empty()) next = in_flight_.front().deadline;
+  if (!expired_.empty()) next = std::min(next, expired_.front().deadline);
+  if (next != TimePoint::max()) deadline_timer_.arm(next);
+}
+
+// The first rung of the ladder: the caller has waited long enough, the command is to be aborted. Slot and buffer stay
+// with it until the controller has answered it or the connection is gone.
+void QueuePair::expire(NvmeRequest& request) {
+  request.unlink();
+  request.deadline = poller_.now() + config_.abort_timeout;
+  expired_.push_back(request);
+  arm_deadline();
+  probe_.failed.add();
+  Submission* const submission = std::exchange(request.submission, nullptr);
+  request.fence = std::make_shared<EffectFence>();
+  observer_->on_command_expired(*this, request.cid());
+  if (submission == nullptr) return;
+  submission->request_ = nullptr;
+  CommandResult result;
+  result.fence = request.fence;
+  result.status = error_for(request, Error(Errc::kTimedOut, fmt::format("no answer within {}; aborting the command",
+                                                                        format_duration(config_.command_timeout)))
+                                         .in(ErrorDomain::kTransport)
+                                         .with_scope(ErrorScope::kCommand));
+  submission->on_done(std::move(result));  // last: it may tear the queue pair down
 }
 
 void QueuePair::on_deadline(void* self) {
   auto& queue_pair = *static_cast<QueuePair*>(self);
-  if (queue_pair.in_flight_.empty()) return;
+  const TimePoint now = queue_pair.poller_.now();
+  const auto give_up = [&queue_pair](std::string what, NvmeRequest* culprit) {
+    queue_pair.tear_down(QueuePairEvent::kExpired,
+                         Error(Errc::kTimedOut, std::move(what))
+                             .in(ErrorDomain::kTransport)
+                             .with_scope(ErrorScope::kQueuePair)
+                             .retryable_if(true),
+                         culprit);
+  };
+  if (!queue_pair.expired_.empty() && queue_pair.expired_.front().deadline <= now) {
+    NvmeRequest& lost = queue_pair.expired_.front();
+    give_up(fmt::format("{} did not end within {} of its Abort",
+                        describe(lost.command, queue_pair.config_.qid == nvme::kAdminQid),
+                        format_duration(queue_pair.config_.abort_timeout)),
+            &lost);
+    return;
+  }
   // All deadlines are equally long, so the list is in their order, and one timer, armed for whoever was oldest at the
-  // time, serves every command.
-  NvmeRequest& oldest = queue_pair.in_flight_.front();
-  if (oldest.deadline > queue_pair.poller_.now()) {
+  // time, serves every command. One expires per turn: whoever is told may do anything.
+  if (queue_pair.in_flight_.empty() || queue_pair.in_flight_.front().deadline > now) {
     queue_pair.arm_deadline();
     return;
   }
+  NvmeRequest& oldest = queue_pair.in_flight_.front();
   queue_pair.probe_.timeouts.add();
-  queue_pair.tear_down(
-      QueuePairEvent::kExpired,
-      Error(Errc::kTimedOut, fmt::format("no answer within {}", format_duration(queue_pair.config_.command_timeout)))
-          .in(ErrorDomain::kTransport)
-          .with_scope(ErrorScope::kQueuePair)
-          .retryable_if(true),
-      &oldest);
+  if (queue_pair.config_.abort_timeout > Nanos{0} && queue_pair.observer_ != nullptr) {
+    queue_pair.expire(oldest);
+    return;
+  }
+  give_up(fmt::format("no answer within {}", format_duration(queue_pair.config_.command_timeout)), &oldest);
 }
 
 void QueuePair::fail(Error cause) { tear_down(QueuePairEvent::kFault, std::move(cause), nullptr); }
@@ -251,6 +292,7 @@ void QueuePair::release_orphans() {
     NvmeRequest& request = requests_[i];
     if (!request.busy) continue;
     request.data.reset();
+    request.fence.reset();  // whoever waits for it waits for the association's end
     release(request);
   }
 }

@@ -47,6 +47,7 @@ class QueuePair {
     nvme::Qid qid;
     std::uint32_t depth = 127;                         ///< commands in flight, 1 .. 4095
     Nanos command_timeout = std::chrono::seconds(30);  ///< from slot to completion
+    Nanos abort_timeout{0};  ///< for an expired command to end after its Abort; 0: no Abort, the queue pair goes
     std::uint32_t max_transfer = DmaPool::kMaxBuffer;  ///< bytes per command
     std::string name = "queue pair";                   ///< for messages: "nqn... q1 at 10.0.0.1:4420"
   };
@@ -72,6 +73,12 @@ class QueuePair {
    public:
     virtual ~Observer() = default;
     virtual void on_queue_pair_failed(QueuePair& queue_pair) = 0;
+    /// The command's caller has been told kTimedOut; the command keeps its slot and buffer. An Abort is wanted: if the
+    /// command has not ended when abort_timeout has passed, the queue pair is torn down. Only with an abort_timeout.
+    virtual void on_command_expired(QueuePair& queue_pair, nvme::Cid cid) {
+      static_cast<void>(queue_pair);
+      static_cast<void>(cid);
+    }
   };
 
   virtual ~QueuePair();
@@ -157,6 +164,7 @@ class QueuePair {
   [[nodiscard]] Error error_for(const NvmeRequest& request, const Error& cause) const;
   [[nodiscard]] bool drained() const { return expected() == 0 && waiting_.empty(); }
   void arm_deadline();
+  void expire(NvmeRequest& request);
   static void on_deadline(void* self);
   static void on_drain_deadline(void* self);
 
@@ -170,6 +178,7 @@ class QueuePair {
   std::unique_ptr<NvmeRequest[]> requests_;
   std::vector<std::uint16_t> free_;       // slots, last used first
   IntrusiveList<NvmeRequest> in_flight_;  // with a deadline, oldest first
+  IntrusiveList<NvmeRequest> expired_;    // told to their callers, being aborted; oldest first
   IntrusiveList<Submission> waiting_;     // for a slot
   Timer deadline_timer_;
   AsyncEvent idle_;  // set while draining and nothing is left, and when failed

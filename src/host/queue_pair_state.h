@@ -19,8 +19,8 @@
 //   kDrain       the owner wants an orderly end    kFault    the transport broke, or the peer its protocol
 //   kClose       the owner ends it now             kQuiesced the transport has let go of all request memory
 //
-// "-" means the event changes nothing. kExpired has a column of its own because that is where the ladder Abort -> queue
-// pair -> controller reset starts; without it a passed deadline costs the queue pair. A queue pair never comes back:
+// "-" means the event changes nothing. kExpired ends the queue pair when an expired command did not
+// end within abort_timeout of its Abort (or at once, where there are no Aborts). A queue pair never comes back:
 // reconnecting makes a new one.
 #pragma once
 

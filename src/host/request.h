@@ -15,10 +15,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 
 #include "base/clock.h"
 #include "base/intrusive_list.h"
 #include "base/result.h"
+#include "host/effect_fence.h"
 #include "memory/dma_pool.h"
 #include "nvme/command.h"
 #include "nvme/completion.h"
@@ -35,7 +37,8 @@ class NvmeRequest;
 struct CommandResult {
   Result<nvme::Completion> status{nvme::Completion{}};
   DmaBuf data;
-  std::uint32_t dw0 = 0;  ///< of the completion whatever its status, 0 when none arrived
+  std::uint32_t dw0 = 0;               ///< of the completion whatever its status, 0 when none arrived
+  std::shared_ptr<EffectFence> fence;  ///< of a command that is being aborted: passes when it has ended
 };
 
 /// A command that somebody waits for. Derive, fill in, pass to QueuePair::submit(); reusable after on_done().
@@ -69,7 +72,8 @@ class NvmeRequest : public IntrusiveListNode {
  public:
   nvme::Command command;  ///< complete, as sent
   DmaBuf data;
-  Submission* submission = nullptr;  ///< nullptr: nobody waits any more
+  Submission* submission = nullptr;    ///< nullptr: nobody waits any more
+  std::shared_ptr<EffectFence> fence;  ///< while it is being aborted
   TimePoint deadline;
   std::uint32_t length = 0;  ///< bytes of data
   nvme::DataDirection direction = nvme::DataDirection::kNone;

@@ -32,6 +32,7 @@ struct Strict {
   std::size_t reads = 0;
   std::size_t writes = 0;
   std::uint64_t fail_at = UINT64_MAX;
+  std::uint64_t lose_at = UINT64_MAX;  // as fail_at, for a write that may have been executed
 };
 
 class StrictChannel final : public ChunkedChannel {
@@ -50,6 +51,8 @@ class StrictChannel final : public ChunkedChannel {
   Task<Result<>> write_aligned(std::uint64_t offset, DmaBuf data) override {
     co_await work(offset, data.size());
     ++device_.writes;
+    if (offset <= device_.lose_at && device_.lose_at < offset + data.size())
+      co_return Error(Errc::kClosed, "lost").maybe_executed().retryable_if(true);
     if (offset <= device_.fail_at && device_.fail_at < offset + data.size()) co_return Error(Errc::kIo, "bad block");
     std::memcpy(device_.bytes.data() + offset, data.data(), data.size());
     co_return Result<>{};
@@ -148,6 +151,21 @@ TEST_F(ChunkedChannelTest, AlignedSharedWritesTakeTurnsWithUnalignedOnes) {
       EXPECT_EQ(device.bytes[4096 + 100], std::byte{0x22});
       EXPECT_EQ(device.bytes[4096 + 50], std::byte{0x22});
       co_await put_checked(p, pool, channel, 4096, 4096, 0);
+    }
+  });
+}
+
+TEST_F(ChunkedChannelTest, OneChunkThatMayHaveBeenExecutedMakesTheWholeSo) {
+  device_.fail_at = 100;
+  on_poller([](NvmePoller& p, DmaPool& pool, Strict& device) -> Task<void> {
+    StrictChannel channel(p, pool, device);
+    for (const std::uint64_t lost : {20'000U, 40'000U, 60'000U}) {
+      device.lose_at = lost;
+      DmaBuf data = *pool.try_allocate(65536);
+      const Result<> written = co_await channel.write(0, std::move(data), BlockChannel::Sharing::kExclusive);
+      EXPECT_FALSE(written.ok());
+      EXPECT_TRUE(written.error().may_have_executed()) << lost;
+      EXPECT_FALSE(written.error().retryable()) << "one chunk failed for good";
     }
   });
 }

@@ -23,6 +23,7 @@ inline NvmeEnvConfig small_config(const std::vector<nvme::TransportAddress>& tar
   config.reactor_mask = fmt::format("[{}]", allowed_cores().back());
   config.hugepage = 16 * kMiB;
   config.qpair_acquire_timeout = std::chrono::seconds(5);
+  config.fast_io_fail_timeout = std::chrono::milliseconds(300);
   config.enabled = !targets.empty();
   for (const nvme::TransportAddress& address : targets) {
     config.targets.emplace_back();

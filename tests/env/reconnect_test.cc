@@ -136,6 +136,13 @@ class Running {
     const std::uint64_t before = load.done;
     return eventually([&] { return load.done >= before + 50; });
   }
+  /// It goes on, and nothing has gone wrong so far. Ends it.
+  void expect_well() {
+    EXPECT_TRUE(makes_progress());
+    finish();
+    EXPECT_EQ(load.errors, 0U) << load.first_error;
+    EXPECT_EQ(load.wrong, 0U);
+  }
   Load load;
 
  private:
@@ -185,10 +192,7 @@ TEST_F(ReconnectTest, ALoadGoesOnWithoutAnErrorWhenItsTargetIsRestarted) {
     target.stop();
     target.start();
   }
-  EXPECT_TRUE(running.makes_progress());
-  running.finish();
-  EXPECT_EQ(running.load.errors, 0U) << running.load.first_error;
-  EXPECT_EQ(running.load.wrong, 0U);
+  running.expect_well();
   EXPECT_TRUE(env->stop(5s).ok());
 }
 
@@ -201,10 +205,7 @@ TEST_F(ReconnectTest, ALoadGoesOnWhenItsConnectionsAreCutAgainAndAgain) {
     ASSERT_TRUE(running.makes_progress()) << cut;
     proxy.cut_all();
   }
-  EXPECT_TRUE(running.makes_progress());
-  running.finish();
-  EXPECT_EQ(running.load.errors, 0U) << running.load.first_error;
-  EXPECT_EQ(running.load.wrong, 0U);
+  running.expect_well();
   EXPECT_TRUE(env->stop(5s).ok());
 }
 
@@ -224,6 +225,25 @@ TEST_F(ReconnectTest, WithoutAPathIoFailsAfterFastIoFailTimeout) {
   EXPECT_LT(watch.elapsed(), 5s);
   target.start();
   EXPECT_TRUE(eventually([&] { return read_once(*env, device).ok(); }));
+}
+
+TEST_F(ReconnectTest, WhatTheControllerRefusesForNowIsSentAgainSoOften) {
+  Revivable target({&disk});
+  NvmeEnvConfig config = quick({target.address()});
+  config.io_retry_count = 3;
+  auto env = NvmeEnv::start(config).value();
+  BlockDevice& device = *env->devices()[0];
+  const auto begun = [&] { return disk.count(FaultyDevice::kRead); };
+  const std::size_t before = begun();
+  disk.fail_next(FaultyDevice::kRead, 3, Error(Errc::kBusy, "not now"));
+  EXPECT_TRUE(read_once(*env, device).ok());
+  EXPECT_EQ(begun() - before, 4U);
+  disk.fail_next(FaultyDevice::kRead, 4, Error(Errc::kBusy, "not now"));
+  EXPECT_EQ(read_once(*env, device).error().nvme_status().sc, 0x82) << "Namespace Not Ready";
+  EXPECT_EQ(begun() - before, 8U);
+  disk.fail_next(FaultyDevice::kRead, 1, Error(Errc::kPermission, "never"));
+  EXPECT_FALSE(read_once(*env, device).ok());
+  EXPECT_EQ(begun() - before, 9U) << "DNR";
 }
 
 Result<> write_and_flush(NvmeEnv& env, BlockDevice& device, std::function<void()> between) {
@@ -357,10 +377,7 @@ TEST_P(MultipathTest, ALoadGoesOnWithoutAnErrorWhenOneOfTwoTargetsDies) {
   b.stop();
   ASSERT_TRUE(running.makes_progress());
   b.start();
-  ASSERT_TRUE(running.makes_progress());
-  running.finish();
-  EXPECT_EQ(running.load.errors, 0U) << running.load.first_error;
-  EXPECT_EQ(running.load.wrong, 0U);
+  running.expect_well();
   EXPECT_TRUE(env->stop(5s).ok());
 }
 

@@ -22,6 +22,15 @@ class LadderTest : public QueuePairTest {
     connect();
     qp->set_observer(&aborter);
   }
+  /// All memory that is left, marked.
+  std::vector<DmaBuf> take_the_rest() {
+    std::vector<DmaBuf> rest;
+    while (auto more = loop.pool.try_allocate(4096)) {
+      std::memset(more->data(), 0x5A, more->size());
+      rest.push_back(std::move(*more));
+    }
+    return rest;
+  }
   Aborter aborter;
 };
 
@@ -86,11 +95,7 @@ TEST_F(LadderTest, ALateReadLandsInItsOwnBufferAndNowhereElse) {
   loop.advance(seconds(31));
   ASSERT_TRUE(slow.done());
   // Whoever allocates now gets other memory.
-  std::vector<DmaBuf> rest;
-  while (auto more = loop.pool.try_allocate(4096)) {
-    std::memset(more->data(), 0x5A, more->size());
-    rest.push_back(std::move(*more));
-  }
+  const std::vector<DmaBuf> rest = take_the_rest();
   peer.send_data(slow_cid, 0, pattern(512, 3), true, false);
   peer.respond(slow_cid);
   deliver();
@@ -108,11 +113,7 @@ TEST_F(LadderTest, ALateWriteIsStillSentFromItsOwnBuffer) {
   const auto slow_cid = expect_command().command().cid;
   loop.advance(seconds(31));
   ASSERT_TRUE(slow.done());
-  std::vector<DmaBuf> rest;
-  while (auto more = loop.pool.try_allocate(4096)) {
-    std::memset(more->data(), 0x5A, more->size());
-    rest.push_back(std::move(*more));
-  }
+  const std::vector<DmaBuf> rest = take_the_rest();
   peer.send_r2t(slow_cid, 7, 0, 16384);
   deliver();
   const HostPdu data = expect(nvme::PduType::kH2CData);

@@ -24,7 +24,6 @@ LOADS = (("randrw", "4k", "32"), ("rw", "128k", "16"), ("randrw", "1m", "4"))
 BLOCK_SIZES = (1, 511, 4096, 4097, 128 << 10, MIB + 1, 5_000_001)
 DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
 AWAITS_DISCOVER = "there is no leap discover yet"
-AWAITS_RECONNECT = "the host does not reconnect yet"
 
 
 def contents(block: int, size: int, generation: int) -> bytes:
@@ -104,7 +103,6 @@ class LinuxTarget(InteropCase):
         self.assertIn(NQN, report["first_error"])
         self.verified_load(1, LOADS[0])
 
-    @unittest.skip(AWAITS_RECONNECT)
     def test_a_load_goes_on_when_the_port_is_open_again(self) -> None:
         bench = self.load_under_way(seconds=6)
         self.guest.run(f"nvmet_mute {NQN} && sleep 1 && nvmet_listen {NQN}")

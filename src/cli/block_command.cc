@@ -148,26 +148,31 @@ Result<> put(const BlockOptions& options) {
 }
 
 Result<> get(const BlockOptions& options) {
-  LEAP_TRY(AdminClient admin, admin_client(options));
-  LEAP_TRY(const AdminClient::Block block, admin.stat(BlockId(options.id)));
-  if (block.info.state != BlockState::kFinalized)
-    return Error(Errc::kNotFound, fmt::format("block {} is being written and not readable yet", options.id));
   LEAP_TRY(auto session, Session::open(options));
   std::uint64_t seen = 0;
   const BlockSink sink = [&seen](std::span<const std::byte> bytes) {
     seen += bytes.size();
     return write_fully(bytes);
   };
-  RemoteReadOptions read;
-  read.id = BlockId(options.id);
-  read.length = block.info.length;
-  LEAP_TRY_VOID(session->poller().run([&](NvmePoller&) { return get_block(session->connection(), read, sink); }));
-  if (seen != block.info.length)
-    return Error(Errc::kIo, fmt::format("{} of {} bytes came back", seen, block.info.length));
+  LEAP_TRY(const std::uint64_t length, session->poller().run([&](NvmePoller&) {
+    return get_whole_block(session->connection(), BlockId(options.id), sink);
+  }));
+  if (seen != length) return Error(Errc::kIo, fmt::format("{} of {} bytes came back", seen, length));
   return {};
 }
 
-nlohmann::ordered_json to_json(const AdminClient::Block& block) {
+/// Over the RPC port, which remote hosts reach; over HTTP when that is asked for.
+Result<RemoteBlock> find_block(const BlockOptions& options) {
+  const BlockId id(options.id);
+  if (!options.web.empty()) {
+    LEAP_TRY(AdminClient admin, admin_client(options));
+    return admin.stat(id);
+  }
+  LEAP_TRY(auto session, Session::open(options));
+  return session->poller().run([&](NvmePoller&) { return fetch_block_info(session->connection(), id); });
+}
+
+nlohmann::ordered_json to_json(const RemoteBlock& block) {
   const BlockInfo& info = block.info;
   return {{"id", info.id.value()},
           {"state", to_string(info.state)},
@@ -181,8 +186,7 @@ nlohmann::ordered_json to_json(const AdminClient::Block& block) {
 }
 
 Result<> stat(const BlockOptions& options) {
-  LEAP_TRY(AdminClient admin, admin_client(options));
-  LEAP_TRY(const AdminClient::Block block, admin.stat(BlockId(options.id)));
+  LEAP_TRY(const RemoteBlock block, find_block(options));
   if (options.json) {
     fmt::print("{}\n", to_json(block).dump());
     return {};
@@ -200,7 +204,7 @@ Result<> list(const BlockOptions& options) {
   constexpr std::size_t kPage = 1000;
   for (std::string cursor;;) {
     LEAP_TRY(const AdminClient::Page page, admin.list(cursor, kPage));
-    for (const AdminClient::Block& block : page.blocks) {
+    for (const RemoteBlock& block : page.blocks) {
       if (options.json)
         fmt::print("{}\n", to_json(block).dump());
       else
@@ -229,7 +233,7 @@ void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* hel
   if (verb == &put)
     command->add_option("--capacity", options->capacity,
                         "bytes the block may grow to (default: what is on standard input)");
-  else
+  else if (verb != &get)
     command->add_option("--web", options->web, "the worker's HTTP address (default: as the worker says)");
   if (verb == &stat || verb == &list) command->add_flag("--json", options->json, "one JSON object per block");
   command->callback([&chosen, options, verb] {

@@ -132,8 +132,12 @@ void add_bench_worker(CLI::App& bench, Chosen& chosen) {
       ->capture_default_str();
   command->add_option("--block-size", options->block, "bytes per block")->capture_default_str();
   command->add_option("--blocks", options->config.blocks, "blocks that are read (default: one per connection)");
-  command->add_option("--first-id", options->config.first_block_id, "ids from here on are used and deleted")
-      ->capture_default_str();
+  command
+      ->add_option(
+          "--first-id", options->config.first_block_id,
+          "ids from here on are created and, at the end, deleted; one that exists is refused (default: ids that "
+          "no master gives out)")
+      ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
   command->add_option("--time", options->time, "how long to measure (seconds, or with a unit)")->capture_default_str();
   command->add_option("--warmup", options->warmup, "unmeasured start")->capture_default_str();
   command->add_option("--seed", options->config.seed, "of offsets and contents")->capture_default_str();

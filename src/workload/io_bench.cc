@@ -100,6 +100,7 @@ class Generator {
         co_await self.poller_.yield();
         continue;
       }
+      const std::uint64_t turn = self.turn();
       const bool read = self.next_is_read();
       const TimePoint start = self.poller_.clock().now();
       Result<> done;
@@ -108,8 +109,11 @@ class Generator {
       else
         done = co_await self.write(block);
       self.finish(block, read, start, done);
+      // Memory answers at once: others, and the clock that ends this, have to have their turn, too.
+      if (self.turn() == turn) co_await self.poller_.yield();
     }
   }
+  [[nodiscard]] std::uint64_t turn() const { return poller_.probe().turns.load(std::memory_order_relaxed); }
 
   void finish(std::uint64_t block, bool read, TimePoint start, const Result<>& done) {
     if (config_.verify) busy_[block - first_] = false;

@@ -54,7 +54,7 @@ Result<BenchReport> measure(IoOptions& options) {
 
 int run_io(IoOptions& options) {
   const Result<BenchReport> report = measure(options);
-  if (!report.ok()) return fail(report.error());
+  if (!report.ok()) return fail(report.error(), Peer::kTarget);
   if (options.json)
     fmt::print("{}\n", report->to_json());
   else
@@ -118,7 +118,7 @@ Result<BenchReport> measure(WorkerOptions& options) {
 
 int run_worker(WorkerOptions& options) {
   const Result<BenchReport> report = measure(options);
-  if (!report.ok()) return fail(report.error());
+  if (!report.ok()) return fail(report.error(), Peer::kWorker);
   if (options.json)
     fmt::print("{}\n", report->to_json());
   else

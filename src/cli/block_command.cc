@@ -23,6 +23,7 @@ struct BlockOptions {
   std::int64_t id = 0;
   std::string capacity;
   bool json = false;
+  Peer peer = Peer::kWorker;  ///< whom the verb is talking to
 };
 
 /// A connection to the worker on a poller of its own.
@@ -57,14 +58,16 @@ class Session {
 };
 
 /// The HTTP interface of the worker: --web, or where the worker says it is.
-Result<AdminClient> admin_client(const BlockOptions& options) {
+Result<AdminClient> admin_client(BlockOptions& options) {
   if (!options.web.empty()) {
     LEAP_TRY(const SocketAddress web, SocketAddress::parse(options.web));
+    options.peer = Peer::kWorkerHttp;
     return AdminClient(web.host(), web.port());
   }
   LEAP_TRY(auto session, Session::open(options));
   LEAP_TRY(const WorkerInfo info,
            session->poller().run([&](NvmePoller&) { return fetch_worker_info(session->connection()); }));
+  options.peer = Peer::kWorkerHttp;
   return AdminClient(session->connection().address().host(), info.web_port);
 }
 
@@ -124,7 +127,7 @@ Result<> write_fully(std::span<const std::byte> bytes) {
   return {};
 }
 
-Result<> put(const BlockOptions& options) {
+Result<> put(BlockOptions& options) {
   LEAP_TRY(Input input, Input::open());
   std::uint64_t capacity = std::max<std::uint64_t>(input.size, 1);
   if (!options.capacity.empty()) {
@@ -147,7 +150,7 @@ Result<> put(const BlockOptions& options) {
   return {};
 }
 
-Result<> get(const BlockOptions& options) {
+Result<> get(BlockOptions& options) {
   LEAP_TRY(auto session, Session::open(options));
   std::uint64_t seen = 0;
   const BlockSink sink = [&seen](std::span<const std::byte> bytes) {
@@ -162,7 +165,7 @@ Result<> get(const BlockOptions& options) {
 }
 
 /// Over the RPC port, which remote hosts reach; over HTTP when that is asked for.
-Result<RemoteBlock> find_block(const BlockOptions& options) {
+Result<RemoteBlock> find_block(BlockOptions& options) {
   const BlockId id(options.id);
   if (!options.web.empty()) {
     LEAP_TRY(AdminClient admin, admin_client(options));
@@ -185,7 +188,7 @@ nlohmann::ordered_json to_json(const RemoteBlock& block) {
           {"damaged", info.damaged}};
 }
 
-Result<> stat(const BlockOptions& options) {
+Result<> stat(BlockOptions& options) {
   LEAP_TRY(const RemoteBlock block, find_block(options));
   if (options.json) {
     fmt::print("{}\n", to_json(block).dump());
@@ -198,7 +201,7 @@ Result<> stat(const BlockOptions& options) {
   return {};
 }
 
-Result<> list(const BlockOptions& options) {
+Result<> list(BlockOptions& options) {
   LEAP_TRY(AdminClient admin, admin_client(options));
   if (!options.json) fmt::print("{:>20} {:>14} {:>14} {:<10} {}\n", "ID", "LENGTH", "ALLOCATED", "STATE", "STORAGE");
   constexpr std::size_t kPage = 1000;
@@ -216,13 +219,13 @@ Result<> list(const BlockOptions& options) {
   }
 }
 
-Result<> remove(const BlockOptions& options) {
+Result<> remove(BlockOptions& options) {
   LEAP_TRY(AdminClient admin, admin_client(options));
   return admin.remove(BlockId(options.id));
 }
 
-void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* help,
-              Result<> (*verb)(const BlockOptions&), bool needs_id) {
+void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* help, Result<> (*verb)(BlockOptions&),
+              bool needs_id) {
   auto* command = block.add_subcommand(name, help);
   auto options = std::make_shared<BlockOptions>();
   command->add_option("--worker", options->worker, "the worker's RPC address, HOST:PORT")->capture_default_str();
@@ -239,7 +242,7 @@ void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* hel
   command->callback([&chosen, options, verb] {
     chosen.action = [options, verb] {
       const Result<> done = verb(*options);
-      return done.ok() ? 0 : fail(done.error());
+      return done.ok() ? 0 : fail(done.error(), options->peer);
     };
   });
 }

@@ -7,6 +7,7 @@ usage: command_line_test.py LEAP
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import unittest
@@ -32,6 +33,24 @@ class CommandLine(unittest.TestCase):
             done = leap(*arguments)
             self.assertEqual(done.returncode, 2, arguments)
             self.assertTrue(done.stderr)
+
+    def test_the_hint_fits_whom_nobody_answered_for(self) -> None:
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{closed.getsockname()[1]}"
+        hints = {
+            "is the target running": [("identify", f"nvme+tcp://{address}/nqn.2026-11.dev.leap:none")],
+            "is the worker running": [("block", "get", "--id", "1", "--worker", address), ("block", "ls", "--worker", address),
+                                      ("bench", "worker", "--worker", address)],
+            "a worker's HTTP port": [("block", "ls", "--web", address), ("block", "rm", "--id", "1", "--web", address)],
+        }
+        for hint, commands in hints.items():
+            for command in commands:
+                done = leap(*command)
+                self.assertEqual(done.returncode, 1, command)
+                self.assertEqual([line for line in done.stderr.splitlines() if line.startswith("hint:")],
+                                 [line for line in done.stderr.splitlines() if hint in line], done.stderr)
+                self.assertIn(hint, done.stderr)
 
     def test_completion_names_commands_and_options(self) -> None:
         script = leap("completion", "bash").stdout

@@ -129,6 +129,21 @@ class Contract(unittest.TestCase):
         self.assertEqual(json.loads(bench.stdout)["verify_errors"], 0)
         self.assertEqual(worker.stop(), 0)
 
+    def test_the_ready_line_comes_first_and_a_missing_master_is_said(self) -> None:
+        conf = self.dir / "stdout.toml"
+        conf.write_text(
+            f'cluster_id = "test"\n[worker]\nhostname = "127.0.0.1"\nrpc_port = {free_port()}\nweb_port = {free_port()}\n'
+            f'data_dir = ["[SSD]{self.dir}/stdout"]\nlog = {{ level = "info", log_dir = "stdout" }}\n'
+            f'[worker.leap]\ndevices = ["file://{self.dir}/stdout.device?size=64MiB"]\n')
+        formatted = leap("format", "--conf", str(conf))
+        self.assertEqual(formatted.returncode, 0, formatted.stderr)
+        loud, quiet = self.dir / "loud.log", self.dir / "quiet.log"
+        # Server asserts that the first thing printed is the ready line.
+        self.assertEqual(serve(loud, "worker", "--conf", str(conf)).stop(), 0)
+        self.assertIn("not registering with a master", loud.read_text())
+        self.assertEqual(serve(quiet, "--log-level", "error", "worker", "--conf", str(conf), "--standalone").stop(), 0)
+        self.assertEqual(quiet.read_text(), "")
+
     def test_a_wrong_configuration_is_named_with_its_line(self) -> None:
         conf, _ = self.write_conf("wrong", extra='colour = "red"\n')
         self.fails_with("wrong.toml:7", "worker", "--conf", str(conf), "--check")

@@ -2,7 +2,10 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -71,50 +74,78 @@ Result<AdminClient> admin_client(BlockOptions& options) {
   return AdminClient(session->connection().address().host(), info.web_port);
 }
 
-/// Standard input: a file's size is known beforehand, anything else is read to its end first.
-struct Input {
-  std::vector<std::byte> spooled;
-  bool file = false;
-  std::uint64_t size = 0;
-  std::uint64_t at = 0;
+/// Standard input. Opening a block takes its capacity: a file's size is known, a pipe's has to be said, or what it
+/// brings is collected first, up to a limit.
+class Input {
+ public:
+  static constexpr std::uint64_t kMaxCollected = 1ULL << 30;
 
-  static Result<Input> open() {
+  static Result<Input> open(bool capacity_given) {
     Input input;
     struct stat status {};
     if (::fstat(STDIN_FILENO, &status) != 0) return Error::os(errno, "standard input");
     if (S_ISREG(status.st_mode)) {
       const off_t from = ::lseek(STDIN_FILENO, 0, SEEK_CUR);
-      input.file = true;
-      input.size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size - std::max<off_t>(from, 0), 0));
-      return input;
-    }
-    constexpr std::size_t kStep = 1 << 20;
-    for (;;) {
-      input.spooled.resize(input.size + kStep);
-      const ssize_t got = ::read(STDIN_FILENO, input.spooled.data() + input.size, kStep);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return Error::os(errno, "read standard input");
-      if (got == 0) break;
-      input.size += static_cast<std::uint64_t>(got);
+      input.size_ = static_cast<std::uint64_t>(std::max<off_t>(status.st_size - std::max<off_t>(from, 0), 0));
+    } else if (!capacity_given) {
+      LEAP_TRY_VOID(input.collect());
     }
     return input;
   }
 
+  /// Bytes to come, if that is known before they are read.
+  [[nodiscard]] std::optional<std::uint64_t> size() const { return size_; }
+  /// Bytes that read() has returned.
+  [[nodiscard]] std::uint64_t delivered() const { return delivered_; }
+
   Result<std::size_t> read(std::span<std::byte> out) {
-    const std::size_t want = std::min<std::uint64_t>(out.size(), size - at);
-    if (want == 0) return std::size_t{0};
-    std::size_t got = want;
-    if (file) {
-      const ssize_t n = ::read(STDIN_FILENO, out.data(), want);
-      if (n < 0) return Error::os(errno, "read standard input");
-      if (n == 0) return Error(Errc::kIo, "standard input ended before its size");
-      got = static_cast<std::size_t>(n);
-    } else {
-      std::copy_n(spooled.begin() + static_cast<std::ptrdiff_t>(at), want, out.begin());
+    std::size_t got = 0;
+    if (collected_.empty()) {
+      const std::uint64_t left = size_ ? *size_ - delivered_ : out.size();
+      if (left == 0) return std::size_t{0};
+      LEAP_TRY(got, read_some(out.first(std::min<std::uint64_t>(out.size(), left))));
+      if (got == 0 && size_) return Error(Errc::kIo, "standard input ended before its size");
+    } else if (delivered_ < *size_) {
+      const auto part = std::span(collected_[delivered_ / kStep]).subspan(delivered_ % kStep);
+      got = std::min<std::uint64_t>({out.size(), part.size(), *size_ - delivered_});
+      std::copy_n(part.begin(), got, out.begin());
     }
-    at += got;
+    delivered_ += got;
     return got;
   }
+
+ private:
+  static constexpr std::size_t kStep = 1 << 20;
+
+  static Result<std::size_t> read_some(std::span<std::byte> out) {
+    for (;;) {
+      const ssize_t got = ::read(STDIN_FILENO, out.data(), out.size());
+      if (got >= 0) return static_cast<std::size_t>(got);
+      if (errno != EINTR) return Error::os(errno, "read standard input");
+    }
+  }
+
+  Result<> collect() {
+    std::uint64_t size = 0;
+    for (;;) {
+      if (size % kStep == 0) collected_.emplace_back(kStep);
+      LEAP_TRY(const std::size_t got, read_some(std::span(collected_.back()).subspan(size % kStep)));
+      if (got == 0) break;
+      size += got;
+      if (size > kMaxCollected) {
+        return Error(Errc::kInvalidArgument,
+                     fmt::format("standard input is a pipe that brings more than {}: say with --capacity how large the "
+                                 "block may become, or redirect a file",
+                                 format_bytes(kMaxCollected)));
+      }
+    }
+    size_ = size;
+    return {};
+  }
+
+  std::optional<std::uint64_t> size_;
+  std::uint64_t delivered_ = 0;
+  std::vector<std::vector<std::byte>> collected_;  // pieces of kStep bytes
 };
 
 Result<> write_fully(std::span<const std::byte> bytes) {
@@ -128,14 +159,14 @@ Result<> write_fully(std::span<const std::byte> bytes) {
 }
 
 Result<> put(BlockOptions& options) {
-  LEAP_TRY(Input input, Input::open());
-  std::uint64_t capacity = std::max<std::uint64_t>(input.size, 1);
+  LEAP_TRY(Input input, Input::open(!options.capacity.empty()));
+  std::uint64_t capacity = std::max<std::uint64_t>(input.size().value_or(0), 1);
   if (!options.capacity.empty()) {
     LEAP_TRY(capacity, parse_size(options.capacity));
   }
-  if (capacity < input.size) {
+  if (capacity < input.size().value_or(0)) {
     return Error(Errc::kInvalidArgument, fmt::format("--capacity {} is less than the {} on standard input",
-                                                     options.capacity, format_bytes(input.size)));
+                                                     options.capacity, format_bytes(*input.size())));
   }
   LEAP_TRY(auto session, Session::open(options));
   const BlockSource source = [&input](std::span<std::byte> out) { return input.read(out); };
@@ -146,7 +177,8 @@ Result<> put(BlockOptions& options) {
   write.resize = RemoteResize{.length = 0, .truncate = true};
   LEAP_TRY(const std::uint64_t stored,
            session->poller().run([&](NvmePoller&) { return put_block(session->connection(), write, source); }));
-  if (stored != input.size) return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored, input.size));
+  if (stored != input.delivered() || stored != input.size().value_or(stored))
+    return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored, input.size().value_or(input.delivered())));
   return {};
 }
 
@@ -235,7 +267,7 @@ void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* hel
         ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
   if (verb == &put)
     command->add_option("--capacity", options->capacity,
-                        "bytes the block may grow to (default: what is on standard input)");
+                        "bytes the block may grow to (default: what is on standard input, of a pipe at most 1 GiB)");
   else if (verb != &get)
     command->add_option("--web", options->web, "the worker's HTTP address (default: as the worker says)");
   if (verb == &stat || verb == &list) command->add_flag("--json", options->json, "one JSON object per block");

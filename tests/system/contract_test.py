@@ -110,6 +110,17 @@ class Contract(unittest.TestCase):
         self.assertEqual(leap("block", "put", "--worker", address, "--id", "2", data=stored["2"]).returncode, 0)
         self.assertEqual(leap("block", "rm", "--worker", address, "--id", "3").returncode, 0)
         del stored["3"]
+        # From a pipe: collected when nothing says how much will come, streamed when --capacity does.
+        streamed = noise.randbytes(3_000_001)
+        for block, capacity in (("8", ()), ("9", ("--capacity", "4m"))):
+            with subprocess.Popen([LEAP, "block", "put", "--worker", address, "--id", block, *capacity], stdin=subprocess.PIPE) as put:
+                for at in range(0, len(streamed), 100_000):
+                    put.stdin.write(streamed[at : at + 100_000])
+            self.assertEqual(put.returncode, 0)
+            stored[block] = streamed
+        too_much = leap("block", "put", "--worker", address, "--id", "10", "--capacity", "1m", data=streamed)
+        self.assertEqual(too_much.returncode, 1)
+        self.assertIn(b"exceeds", too_much.stderr)
         for number, expected in ((signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, 0)):
             for block, data in stored.items():
                 got = leap("block", "get", "--worker", address, "--id", block)

@@ -155,6 +155,17 @@ class Contract(unittest.TestCase):
         self.assertEqual(serve(quiet, "--log-level", "error", "worker", "--conf", str(conf), "--standalone").stop(), 0)
         self.assertEqual(quiet.read_text(), "")
 
+    def test_demo_works_twice_in_one_directory_and_leaves_it_empty(self) -> None:
+        tree, work = self.dir / "tree", self.dir / "demo"
+        tree.mkdir()
+        (tree / "file").write_bytes(random.Random(2).randbytes(3_000_000))
+        for _ in range(2):
+            done = leap("demo", str(tree), "--dir", str(work))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn(b"1 files, 2.9 MiB stored", done.stdout)
+            self.assertRegex(done.stdout, rb"SIGKILL came after \d+ acknowledged writes")
+            self.assertEqual(list(work.iterdir()), [])
+
     def test_a_wrong_configuration_is_named_with_its_line(self) -> None:
         conf, _ = self.write_conf("wrong", extra='colour = "red"\n')
         self.fails_with("wrong.toml:7", "worker", "--conf", str(conf), "--check")

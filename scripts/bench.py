@@ -59,7 +59,7 @@ def run_workload(leap: Path, port: int, rw: str, bs: str, qd: int, seconds: int,
     done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise SystemExit(f"bench: exit status {done.returncode} from: {' '.join(command)}")
-    return {"rw": rw, "bs": bs, "qd": qd, **json.loads(done.stdout)}
+    return {**json.loads(done.stdout), "bs": bs}  # as asked for: the report has it in bytes
 
 
 def row(result: dict) -> str:

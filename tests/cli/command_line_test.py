@@ -54,6 +54,9 @@ class CommandLine(unittest.TestCase):
 
     def test_completion_names_commands_and_options(self) -> None:
         script = leap("completion", "bash").stdout
+        for shell in ("bash", "zsh"):  # zsh's is bash's behind one line of its own
+            parsed = subprocess.run(["bash", "-n"], input=leap("completion", shell).stdout, capture_output=True, text=True, timeout=30)
+            self.assertEqual((parsed.returncode, parsed.stderr), (0, ""))
         self.assertIn("--verify", script)
         probe = script + 'COMP_WORDS=(leap bench i); COMP_CWORD=2; _leap; echo "${COMPREPLY[@]}"'
         done = subprocess.run(["bash", "-c", probe], capture_output=True, text=True, timeout=30, cwd="/")

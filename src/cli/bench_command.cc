@@ -84,7 +84,7 @@ void add_bench_io(CLI::App& bench, Chosen& chosen) {
   command->add_option("--cores", options->session.cores,
                       "cores to poll on: 1, 0,2-3 or a mask 0x6 (default: the last one allowed)");
   command->add_flag("--verify", options->config.verify,
-                    "stamp every 4 KiB with position, generation and seed, and check every read");
+                    "check every read against stamps of position, generation and seed, which it writes beforehand");
   command->add_flag("--overwrite", options->config.overwrite,
                     "write even if the device holds data of others, which is lost (--verify always writes)");
   command->add_flag("--hdgst", options->session.header_digest, "ask for NVMe/TCP header digests");

@@ -84,23 +84,16 @@ class Contract(unittest.TestCase):
         self.fails_with("banana", "bench", "io", "--device", "mem:?size=banana")
         self.fails_with("in use", "target", "--listen", f"127.0.0.1:{self.port}", "--nqn", NQN, "--namespace", "mem:?size=1MiB")
 
-    def write_conf(self, name: str, extra: str = "") -> tuple[Path, int]:
+    def write_conf(self, name: str, extra: str = "", on_file: bool = False) -> tuple[Path, int]:
+        """A worker on the target, or on a file of its own."""
         rpc, web = free_port(), free_port()
+        device = (f'[worker.leap]\ndevices = ["file://{self.dir}/{name}.device?size=256MiB"]\n' if on_file else
+                  f'[worker.spdk_disk]\nenabled = true\nhugepage = "64MB"\n[[worker.spdk_disk.targets]]\ntrtype = "tcp"\n'
+                  f'traddr = "127.0.0.1"\ntrsvcid = {self.port}\nsubnqn = "{NQN}"\n')
         conf = self.dir / f"{name}.toml"
         conf.write_text(
             f'cluster_id = "test"\n[worker]\nhostname = "127.0.0.1"\nrpc_port = {rpc}\nweb_port = {web}\n'
-            f'data_dir = ["[SPDK_DISK]{self.dir}/{name}"]\n{extra}[worker.spdk_disk]\nenabled = true\nhugepage = "64MB"\n'
-            f'[[worker.spdk_disk.targets]]\ntrtype = "tcp"\ntraddr = "127.0.0.1"\ntrsvcid = {self.port}\nsubnqn = "{NQN}"\n')
-        return conf, rpc
-
-    def write_conf_of_a_file(self, name: str, extra: str = "") -> tuple[Path, int]:
-        """A worker of its own, on a file instead of the target."""
-        rpc, web = free_port(), free_port()
-        conf = self.dir / f"{name}.toml"
-        conf.write_text(
-            f'cluster_id = "test"\n[worker]\nhostname = "127.0.0.1"\nrpc_port = {rpc}\nweb_port = {web}\n'
-            f'data_dir = ["[SSD]{self.dir}/{name}"]\n{extra}'
-            f'[worker.leap]\ndevices = ["file://{self.dir}/{name}.device?size=256MiB"]\n')
+            f'data_dir = ["[{"SSD" if on_file else "SPDK_DISK"}]{self.dir}/{name}"]\n{extra}{device}')
         return conf, rpc
 
     def test_blocks_survive_sigterm_and_sigkill(self) -> None:
@@ -153,7 +146,7 @@ class Contract(unittest.TestCase):
         self.assertEqual(worker.stop(), 0)
 
     def test_the_ready_line_comes_first_and_a_missing_master_is_said(self) -> None:
-        conf, _ = self.write_conf_of_a_file("stdout", extra='log = { level = "info", log_dir = "stdout" }\n')
+        conf, _ = self.write_conf("stdout", extra='log = { level = "info", log_dir = "stdout" }\n', on_file=True)
         formatted = leap("format", "--conf", str(conf))
         self.assertEqual(formatted.returncode, 0, formatted.stderr)
         loud, quiet = self.dir / "loud.log", self.dir / "quiet.log"
@@ -164,7 +157,7 @@ class Contract(unittest.TestCase):
         self.assertEqual(quiet.read_text(), "")
 
     def test_acknowledged_blocks_survive_a_sigkill_under_load(self) -> None:
-        conf, rpc = self.write_conf_of_a_file("load")
+        conf, rpc = self.write_conf("load", on_file=True)
         self.assertEqual(leap("format", "--conf", str(conf)).returncode, 0)
         address, command = f"127.0.0.1:{rpc}", ("worker", "--conf", str(conf), "--standalone")
         worker = serve(self.dir / "load.log", *command)
@@ -204,7 +197,7 @@ class Contract(unittest.TestCase):
         self.assertEqual(worker.stop(), 0)
 
     def test_bench_spares_what_is_not_its_own(self) -> None:
-        conf, rpc = self.write_conf_of_a_file("spared")
+        conf, rpc = self.write_conf("spared", on_file=True)
         self.assertEqual(leap("format", "--conf", str(conf)).returncode, 0)
         device = f"file://{self.dir}/spared.device"
         for load in (("randwrite",), ("randread", "--verify")):

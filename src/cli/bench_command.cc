@@ -41,6 +41,7 @@ Result<BenchReport> measure(IoOptions& options) {
   if (!options.range.empty()) {
     LEAP_TRY(options.config.range, parse_size(options.range));
   }
+  options.config.on_notice = [](const std::string& line) { fmt::print(stderr, "leap: {}\n", line); };
   // Every I/O in flight holds its buffer; a queue pair takes one command more than is in flight.
   options.session.memory = std::max<std::uint64_t>(64 * kMiB, 2 * block_size * options.config.queue_depth + 16 * kMiB);
   options.session.io_queue_depth = std::clamp<std::uint32_t>(options.config.queue_depth + 1, 128, 4096);
@@ -53,7 +54,7 @@ Result<BenchReport> measure(IoOptions& options) {
 
 int run_io(IoOptions& options) {
   const Result<BenchReport> report = measure(options);
-  if (!report.ok()) return fail(report.error());
+  if (!report.ok()) return fail(report.error(), Peer::kTarget);
   if (options.json)
     fmt::print("{}\n", report->to_json());
   else
@@ -77,12 +78,15 @@ void add_bench_io(CLI::App& bench, Chosen& chosen) {
       ->capture_default_str();
   command->add_option("--time", options->time, "how long to measure (seconds, or with a unit)")->capture_default_str();
   command->add_option("--warmup", options->warmup, "unmeasured start")->capture_default_str();
-  command->add_option("--range", options->range, "use only the first so many bytes of the device");
+  command->add_option("--range", options->range,
+                      "use only the first so many bytes of the device (default: all; with --verify 256 MiB)");
   command->add_option("--seed", options->config.seed, "of offsets and contents")->capture_default_str();
   command->add_option("--cores", options->session.cores,
                       "cores to poll on: 1, 0,2-3 or a mask 0x6 (default: the last one allowed)");
   command->add_flag("--verify", options->config.verify,
-                    "stamp every 4 KiB with position, generation and seed, and check every read");
+                    "check every read against stamps of position, generation and seed, which it writes beforehand");
+  command->add_flag("--overwrite", options->config.overwrite,
+                    "write even if the device holds data of others, which is lost (--verify always writes)");
   command->add_flag("--hdgst", options->session.header_digest, "ask for NVMe/TCP header digests");
   command->add_flag("--ddgst", options->session.data_digest, "ask for NVMe/TCP data digests");
   command->add_flag("--json", options->json, "print one JSON object");
@@ -114,7 +118,7 @@ Result<BenchReport> measure(WorkerOptions& options) {
 
 int run_worker(WorkerOptions& options) {
   const Result<BenchReport> report = measure(options);
-  if (!report.ok()) return fail(report.error());
+  if (!report.ok()) return fail(report.error(), Peer::kWorker);
   if (options.json)
     fmt::print("{}\n", report->to_json());
   else
@@ -132,8 +136,12 @@ void add_bench_worker(CLI::App& bench, Chosen& chosen) {
       ->capture_default_str();
   command->add_option("--block-size", options->block, "bytes per block")->capture_default_str();
   command->add_option("--blocks", options->config.blocks, "blocks that are read (default: one per connection)");
-  command->add_option("--first-id", options->config.first_block_id, "ids from here on are used and deleted")
-      ->capture_default_str();
+  command
+      ->add_option(
+          "--first-id", options->config.first_block_id,
+          "ids from here on are created and, at the end, deleted; one that exists is refused (default: ids that "
+          "no master gives out)")
+      ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
   command->add_option("--time", options->time, "how long to measure (seconds, or with a unit)")->capture_default_str();
   command->add_option("--warmup", options->warmup, "unmeasured start")->capture_default_str();
   command->add_option("--seed", options->config.seed, "of offsets and contents")->capture_default_str();

@@ -2,7 +2,10 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <optional>
+#include <vector>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -23,6 +26,7 @@ struct BlockOptions {
   std::int64_t id = 0;
   std::string capacity;
   bool json = false;
+  Peer peer = Peer::kWorker;  ///< whom the verb is talking to
 };
 
 /// A connection to the worker on a poller of its own.
@@ -57,61 +61,91 @@ class Session {
 };
 
 /// The HTTP interface of the worker: --web, or where the worker says it is.
-Result<AdminClient> admin_client(const BlockOptions& options) {
+Result<AdminClient> admin_client(BlockOptions& options) {
   if (!options.web.empty()) {
     LEAP_TRY(const SocketAddress web, SocketAddress::parse(options.web));
+    options.peer = Peer::kWorkerHttp;
     return AdminClient(web.host(), web.port());
   }
   LEAP_TRY(auto session, Session::open(options));
   LEAP_TRY(const WorkerInfo info,
            session->poller().run([&](NvmePoller&) { return fetch_worker_info(session->connection()); }));
+  options.peer = Peer::kWorkerHttp;
   return AdminClient(session->connection().address().host(), info.web_port);
 }
 
-/// Standard input: a file's size is known beforehand, anything else is read to its end first.
-struct Input {
-  std::vector<std::byte> spooled;
-  bool file = false;
-  std::uint64_t size = 0;
-  std::uint64_t at = 0;
+/// Standard input. Opening a block takes its capacity: a file's size is known, a pipe's has to be said, or what it
+/// brings is collected first, up to a limit.
+class Input {
+ public:
+  static constexpr std::uint64_t kMaxCollected = 1ULL << 30;
 
-  static Result<Input> open() {
+  static Result<Input> open(bool capacity_given) {
     Input input;
     struct stat status {};
     if (::fstat(STDIN_FILENO, &status) != 0) return Error::os(errno, "standard input");
     if (S_ISREG(status.st_mode)) {
       const off_t from = ::lseek(STDIN_FILENO, 0, SEEK_CUR);
-      input.file = true;
-      input.size = static_cast<std::uint64_t>(std::max<off_t>(status.st_size - std::max<off_t>(from, 0), 0));
-      return input;
-    }
-    constexpr std::size_t kStep = 1 << 20;
-    for (;;) {
-      input.spooled.resize(input.size + kStep);
-      const ssize_t got = ::read(STDIN_FILENO, input.spooled.data() + input.size, kStep);
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) return Error::os(errno, "read standard input");
-      if (got == 0) break;
-      input.size += static_cast<std::uint64_t>(got);
+      input.size_ = static_cast<std::uint64_t>(std::max<off_t>(status.st_size - std::max<off_t>(from, 0), 0));
+    } else if (!capacity_given) {
+      LEAP_TRY_VOID(input.collect());
     }
     return input;
   }
 
+  /// Bytes to come, if that is known before they are read.
+  [[nodiscard]] std::optional<std::uint64_t> size() const { return size_; }
+  /// Bytes that read() has returned.
+  [[nodiscard]] std::uint64_t delivered() const { return delivered_; }
+
   Result<std::size_t> read(std::span<std::byte> out) {
-    const std::size_t want = std::min<std::uint64_t>(out.size(), size - at);
-    if (want == 0) return std::size_t{0};
-    std::size_t got = want;
-    if (file) {
-      const ssize_t n = ::read(STDIN_FILENO, out.data(), want);
-      if (n < 0) return Error::os(errno, "read standard input");
-      if (n == 0) return Error(Errc::kIo, "standard input ended before its size");
-      got = static_cast<std::size_t>(n);
-    } else {
-      std::copy_n(spooled.begin() + static_cast<std::ptrdiff_t>(at), want, out.begin());
+    std::size_t got = 0;
+    if (collected_.empty()) {
+      const std::uint64_t left = size_ ? *size_ - delivered_ : out.size();
+      if (left == 0) return std::size_t{0};
+      LEAP_TRY(got, read_some(out.first(std::min<std::uint64_t>(out.size(), left))));
+      if (got == 0 && size_) return Error(Errc::kIo, "standard input ended before its size");
+    } else if (delivered_ < *size_) {
+      const auto part = std::span(collected_[delivered_ / kStep]).subspan(delivered_ % kStep);
+      got = std::min<std::uint64_t>({out.size(), part.size(), *size_ - delivered_});
+      std::copy_n(part.begin(), got, out.begin());
     }
-    at += got;
+    delivered_ += got;
     return got;
   }
+
+ private:
+  static constexpr std::size_t kStep = 1 << 20;
+
+  static Result<std::size_t> read_some(std::span<std::byte> out) {
+    for (;;) {
+      const ssize_t got = ::read(STDIN_FILENO, out.data(), out.size());
+      if (got >= 0) return static_cast<std::size_t>(got);
+      if (errno != EINTR) return Error::os(errno, "read standard input");
+    }
+  }
+
+  Result<> collect() {
+    std::uint64_t size = 0;
+    for (;;) {
+      if (size % kStep == 0) collected_.emplace_back(kStep);
+      LEAP_TRY(const std::size_t got, read_some(std::span(collected_.back()).subspan(size % kStep)));
+      if (got == 0) break;
+      size += got;
+      if (size > kMaxCollected) {
+        return Error(Errc::kInvalidArgument,
+                     fmt::format("standard input is a pipe that brings more than {}: say with --capacity how large the "
+                                 "block may become, or redirect a file",
+                                 format_bytes(kMaxCollected)));
+      }
+    }
+    size_ = size;
+    return {};
+  }
+
+  std::optional<std::uint64_t> size_;
+  std::uint64_t delivered_ = 0;
+  std::vector<std::vector<std::byte>> collected_;  // pieces of kStep bytes
 };
 
 Result<> write_fully(std::span<const std::byte> bytes) {
@@ -124,15 +158,15 @@ Result<> write_fully(std::span<const std::byte> bytes) {
   return {};
 }
 
-Result<> put(const BlockOptions& options) {
-  LEAP_TRY(Input input, Input::open());
-  std::uint64_t capacity = std::max<std::uint64_t>(input.size, 1);
+Result<> put(BlockOptions& options) {
+  LEAP_TRY(Input input, Input::open(!options.capacity.empty()));
+  std::uint64_t capacity = std::max<std::uint64_t>(input.size().value_or(0), 1);
   if (!options.capacity.empty()) {
     LEAP_TRY(capacity, parse_size(options.capacity));
   }
-  if (capacity < input.size) {
+  if (capacity < input.size().value_or(0)) {
     return Error(Errc::kInvalidArgument, fmt::format("--capacity {} is less than the {} on standard input",
-                                                     options.capacity, format_bytes(input.size)));
+                                                     options.capacity, format_bytes(*input.size())));
   }
   LEAP_TRY(auto session, Session::open(options));
   const BlockSource source = [&input](std::span<std::byte> out) { return input.read(out); };
@@ -143,31 +177,37 @@ Result<> put(const BlockOptions& options) {
   write.resize = RemoteResize{.length = 0, .truncate = true};
   LEAP_TRY(const std::uint64_t stored,
            session->poller().run([&](NvmePoller&) { return put_block(session->connection(), write, source); }));
-  if (stored != input.size) return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored, input.size));
+  if (stored != input.delivered() || stored != input.size().value_or(stored))
+    return Error(Errc::kIo, fmt::format("stored {} of {} bytes", stored, input.size().value_or(input.delivered())));
   return {};
 }
 
-Result<> get(const BlockOptions& options) {
-  LEAP_TRY(AdminClient admin, admin_client(options));
-  LEAP_TRY(const AdminClient::Block block, admin.stat(BlockId(options.id)));
-  if (block.info.state != BlockState::kFinalized)
-    return Error(Errc::kNotFound, fmt::format("block {} is being written and not readable yet", options.id));
+Result<> get(BlockOptions& options) {
   LEAP_TRY(auto session, Session::open(options));
   std::uint64_t seen = 0;
   const BlockSink sink = [&seen](std::span<const std::byte> bytes) {
     seen += bytes.size();
     return write_fully(bytes);
   };
-  RemoteReadOptions read;
-  read.id = BlockId(options.id);
-  read.length = block.info.length;
-  LEAP_TRY_VOID(session->poller().run([&](NvmePoller&) { return get_block(session->connection(), read, sink); }));
-  if (seen != block.info.length)
-    return Error(Errc::kIo, fmt::format("{} of {} bytes came back", seen, block.info.length));
+  LEAP_TRY(const std::uint64_t length, session->poller().run([&](NvmePoller&) {
+    return get_whole_block(session->connection(), BlockId(options.id), sink);
+  }));
+  if (seen != length) return Error(Errc::kIo, fmt::format("{} of {} bytes came back", seen, length));
   return {};
 }
 
-nlohmann::ordered_json to_json(const AdminClient::Block& block) {
+/// Over the RPC port, which remote hosts reach; over HTTP when that is asked for.
+Result<RemoteBlock> find_block(BlockOptions& options) {
+  const BlockId id(options.id);
+  if (!options.web.empty()) {
+    LEAP_TRY(AdminClient admin, admin_client(options));
+    return admin.stat(id);
+  }
+  LEAP_TRY(auto session, Session::open(options));
+  return session->poller().run([&](NvmePoller&) { return fetch_block_info(session->connection(), id); });
+}
+
+nlohmann::ordered_json to_json(const RemoteBlock& block) {
   const BlockInfo& info = block.info;
   return {{"id", info.id.value()},
           {"state", to_string(info.state)},
@@ -180,9 +220,8 @@ nlohmann::ordered_json to_json(const AdminClient::Block& block) {
           {"damaged", info.damaged}};
 }
 
-Result<> stat(const BlockOptions& options) {
-  LEAP_TRY(AdminClient admin, admin_client(options));
-  LEAP_TRY(const AdminClient::Block block, admin.stat(BlockId(options.id)));
+Result<> stat(BlockOptions& options) {
+  LEAP_TRY(const RemoteBlock block, find_block(options));
   if (options.json) {
     fmt::print("{}\n", to_json(block).dump());
     return {};
@@ -194,13 +233,13 @@ Result<> stat(const BlockOptions& options) {
   return {};
 }
 
-Result<> list(const BlockOptions& options) {
+Result<> list(BlockOptions& options) {
   LEAP_TRY(AdminClient admin, admin_client(options));
   if (!options.json) fmt::print("{:>20} {:>14} {:>14} {:<10} {}\n", "ID", "LENGTH", "ALLOCATED", "STATE", "STORAGE");
   constexpr std::size_t kPage = 1000;
   for (std::string cursor;;) {
     LEAP_TRY(const AdminClient::Page page, admin.list(cursor, kPage));
-    for (const AdminClient::Block& block : page.blocks) {
+    for (const RemoteBlock& block : page.blocks) {
       if (options.json)
         fmt::print("{}\n", to_json(block).dump());
       else
@@ -212,13 +251,13 @@ Result<> list(const BlockOptions& options) {
   }
 }
 
-Result<> remove(const BlockOptions& options) {
+Result<> remove(BlockOptions& options) {
   LEAP_TRY(AdminClient admin, admin_client(options));
   return admin.remove(BlockId(options.id));
 }
 
-void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* help,
-              Result<> (*verb)(const BlockOptions&), bool needs_id) {
+void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* help, Result<> (*verb)(BlockOptions&),
+              bool needs_id) {
   auto* command = block.add_subcommand(name, help);
   auto options = std::make_shared<BlockOptions>();
   command->add_option("--worker", options->worker, "the worker's RPC address, HOST:PORT")->capture_default_str();
@@ -228,14 +267,14 @@ void add_verb(CLI::App& block, Chosen& chosen, const char* name, const char* hel
         ->check(CLI::Range(std::int64_t{1}, INT64_MAX));
   if (verb == &put)
     command->add_option("--capacity", options->capacity,
-                        "bytes the block may grow to (default: what is on standard input)");
-  else
+                        "bytes the block may grow to (default: what is on standard input, of a pipe at most 1 GiB)");
+  else if (verb != &get)
     command->add_option("--web", options->web, "the worker's HTTP address (default: as the worker says)");
   if (verb == &stat || verb == &list) command->add_flag("--json", options->json, "one JSON object per block");
   command->callback([&chosen, options, verb] {
     chosen.action = [options, verb] {
       const Result<> done = verb(*options);
-      return done.ok() ? 0 : fail(done.error());
+      return done.ok() ? 0 : fail(done.error(), options->peer);
     };
   });
 }

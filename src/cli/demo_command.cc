@@ -67,7 +67,8 @@ void add_demo(CLI::App& app, Chosen& chosen) {
   auto options = std::make_shared<DemoOptions>();
   command->add_option("path", options->config.roots, "files or directories to store (default: files under /usr)");
   command->add_option("--size", options->enough, "how much to take of the default")->capture_default_str();
-  command->add_option("--dir", options->config.work_dir, "working directory (default: a temporary one)");
+  command->add_option("--dir", options->config.work_dir,
+                      "where to make the working directory (default: the system's for temporary files)");
   command->add_flag("--keep", options->config.keep, "leave the working directory with logs and metadata");
   command->add_flag("--file", options->config.force_file, "back the target with a file instead of memory");
   command->callback([&chosen, options] { chosen.action = [options] { return run(*options); }; });

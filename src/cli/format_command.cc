@@ -12,7 +12,7 @@ int run(const std::string& path, bool force) {
   const Result<WorkerConfig> config = WorkerConfig::load(path);
   if (!config.ok()) return fail(config.error());
   const auto lines = Volumes::format(config.value(), force);
-  if (!lines.ok()) return fail(lines.error());
+  if (!lines.ok()) return fail(lines.error(), Peer::kTarget);
   for (const std::string& line : lines.value()) fmt::print("{}\n", line);
   return 0;
 }

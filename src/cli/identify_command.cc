@@ -91,7 +91,7 @@ void print_json(const NvmeController& controller) {
 
 int run_identify(const IdentifyOptions& options) {
   auto session = DeviceSession::open(options.device, options.session);
-  if (!session.ok()) return fail(session.error());
+  if (!session.ok()) return fail(session.error(), Peer::kTarget);
   const std::shared_ptr<const NvmeController> controller = session.value()->controller();
   if (controller == nullptr) {
     const BlockDeviceInfo& info = session.value()->device().info();

@@ -20,9 +20,10 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version,-V", version_text());
   app.require_subcommand(1);
   std::string log_level;
-  app.add_option("--log-level", log_level,
-                 "trace, debug, info, warn, error or off, on standard error (default: info for target and worker, warn "
-                 "for tools)")
+  app.add_option(
+         "--log-level", log_level,
+         "trace, debug, info, warn, error or off (default: what a worker's configuration says, info for target, "
+         "warn for tools)")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
   Chosen chosen;
   add_demo(app, chosen);
@@ -40,8 +41,8 @@ int run(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   }
   const bool serves = app.got_subcommand("target") || app.got_subcommand("worker");
-  if (log_level.empty()) log_level = serves ? "info" : "warn";
-  set_log_level(parse_log_level(log_level).value());
+  if (!log_level.empty()) chosen.log_level = parse_log_level(log_level).value();
+  set_log_level(chosen.log_level.value_or(serves ? LogLevel::kInfo : LogLevel::kWarn));
   return chosen.action();
 }
 

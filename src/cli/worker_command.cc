@@ -1,6 +1,7 @@
 // leap worker: serves blocks until SIGTERM.
 
 #include <cstdio>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -28,7 +29,15 @@ int check(const WorkerConfig& config) {
   return 0;
 }
 
-Result<> serve(const WorkerConfig& config) {
+/// Directs the log. Standard output begins with the ready line, which scripts wait for: until then a log that is to go
+/// there goes to standard error.
+Result<> open_log(LogConfig log, const std::optional<LogLevel>& level, bool ready) {
+  if (level) log.level = *level;  // the command line's word
+  if (!ready && log.destination == "stdout") log.destination = "stderr";
+  return init_log(log);
+}
+
+Result<> serve(const WorkerConfig& config, const std::optional<LogLevel>& level) {
   LEAP_TRY(auto volumes, Volumes::open(config));
   Worker::Parts parts;
   parts.pollers = volumes->env().pollers();
@@ -40,6 +49,7 @@ Result<> serve(const WorkerConfig& config) {
   fmt::print("ready {} blocks, RPC {}, HTTP {}:{}\n", volumes->stores().space().blocks,
              worker->rpc_address().to_string(), config.leap.web_hostname, worker->web_port());
   std::fflush(stdout);
+  LEAP_TRY_VOID(open_log(config.log, level, true));
   wait_for_stop_signal();
   const Result<> stopped = worker->stop();
   worker.reset();
@@ -47,14 +57,18 @@ Result<> serve(const WorkerConfig& config) {
   return stopped.ok() ? closed : stopped;
 }
 
-int run(const WorkerOptions& options) {
+int run(const WorkerOptions& options, const std::optional<LogLevel>& level) {
   const Result<WorkerConfig> config = WorkerConfig::load(options.conf);
   if (!config.ok()) return fail(config.error());
   if (options.check) return check(config.value());
-  if (const Result<> logging = init_log(config.value().log); !logging.ok()) return fail(logging.error());
+  if (const Result<> log = open_log(config.value().log, level, false); !log.ok()) return fail(log.error());
+  if (!options.standalone)
+    log_warn(
+        "not registering with a master, which this version cannot do: only clients that are told this worker's address "
+        "will find it (--standalone says that this is meant)");
   block_stop_signals();
-  const Result<> served = serve(config.value());
-  return served.ok() ? 0 : fail(served.error());
+  const Result<> served = serve(config.value(), level);
+  return served.ok() ? 0 : fail(served.error(), Peer::kTarget);
 }
 
 }  // namespace
@@ -64,8 +78,10 @@ void add_worker(CLI::App& app, Chosen& chosen) {
   auto options = std::make_shared<WorkerOptions>();
   command->add_option("--conf", options->conf, "Curvine's TOML; keys of our own are in [worker.leap]")->required();
   command->add_flag("--check", options->check, "only say whether the configuration is right");
-  command->add_flag("--standalone", options->standalone, "serve without a master");
-  command->callback([&chosen, options] { chosen.action = [options] { return run(*options); }; });
+  command->add_flag("--standalone", options->standalone,
+                    "serve without a master: the only way so far, and without this option a warning");
+  command->callback(
+      [&chosen, options] { chosen.action = [&chosen, options] { return run(*options, chosen.log_level); }; });
 }
 
 }  // namespace leap::cli

@@ -21,16 +21,14 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "client/worker_info.h"
 #include "store/types.h"
 
 namespace leap {
 
 class AdminClient {
  public:
-  struct Block {
-    BlockInfo info;
-    std::string storage_type;  ///< "SPDK_DISK", ...
-  };
+  using Block = RemoteBlock;
   struct Page {
     std::vector<Block> blocks;
     std::optional<std::string> next;  ///< cursor of the next page; nothing: the end

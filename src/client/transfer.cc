@@ -3,6 +3,10 @@
 #include <utility>
 #include <vector>
 
+#include <fmt/format.h>
+
+#include "client/worker_info.h"
+
 namespace leap {
 namespace {
 
@@ -26,6 +30,17 @@ Task<Result<>> write_all(RemoteWriter& writer, std::span<std::byte> buffer, cons
   }
 }
 
+/// From the reader's position to its end, and the end of its session.
+Task<Result<>> read_all(RemoteReader& reader, std::size_t chunk_size, const BlockSink& sink) {
+  std::vector<std::byte> buffer(chunk_size);
+  while (reader.position() < reader.length()) {
+    LEAP_CO_TRY(const std::size_t got, co_await reader.read(buffer));
+    LEAP_CO_TRY_VOID(sink(std::span(buffer).first(got)));
+  }
+  Result<> closed = co_await reader.close();
+  co_return closed;
+}
+
 }  // namespace
 
 Task<Result<std::uint64_t>> put_block(WorkerConnection& connection, RemoteWriteOptions options,
@@ -44,13 +59,30 @@ Task<Result<std::uint64_t>> put_block(WorkerConnection& connection, RemoteWriteO
 
 Task<Result<>> get_block(WorkerConnection& connection, RemoteReadOptions options, const BlockSink& sink) {
   LEAP_CO_TRY(auto reader, co_await RemoteReader::open(connection, options));
-  std::vector<std::byte> buffer(options.chunk_size);
-  while (reader->position() < options.length) {
-    LEAP_CO_TRY(const std::size_t got, co_await reader->read(buffer));
-    LEAP_CO_TRY_VOID(sink(std::span(buffer).first(got)));
+  Result<> done = co_await read_all(*reader, options.chunk_size, sink);
+  co_return done;
+}
+
+Task<Result<std::uint64_t>> get_whole_block(WorkerConnection& connection, BlockId id, const BlockSink& sink) {
+  constexpr int kTries = 3;
+  for (int i = 0; i < kTries; ++i) {
+    LEAP_CO_TRY(const RemoteBlock wanted, co_await fetch_block_info(connection, id));
+    if (wanted.info.state != BlockState::kFinalized) {
+      co_return Error(Errc::kNotFound, fmt::format("block {} is being written and not readable yet", id))
+          .in(ErrorDomain::kRpc);
+    }
+    const RemoteReadOptions options{.id = id, .length = wanted.info.length};
+    LEAP_CO_TRY(auto reader, co_await RemoteReader::open(connection, options));
+    // Generations only grow: the same one before and after the opening is the one that was opened.
+    LEAP_CO_TRY(const RemoteBlock opened, co_await fetch_block_info(connection, id));
+    if (opened.info.generation == wanted.info.generation) {
+      LEAP_CO_TRY_VOID(co_await read_all(*reader, options.chunk_size, sink));
+      co_return wanted.info.length;
+    }
+    LEAP_CO_TRY_VOID(co_await reader->close());
   }
-  Result<> closed = co_await reader->close();
-  co_return closed;
+  co_return Error(Errc::kBusy, fmt::format("block {} was rewritten each of {} times it was opened", id, kTries))
+      .in(ErrorDomain::kRpc);
 }
 
 }  // namespace leap

@@ -29,4 +29,11 @@ Task<Result<std::uint64_t>> put_block(WorkerConnection& connection, RemoteWriteO
 /// Reads [options.offset, options.length) into the sink.
 Task<Result<>> get_block(WorkerConnection& connection, RemoteReadOptions options, const BlockSink& sink);
 
+/// Reads all of one committed generation of the block into the sink and returns its length, which the caller need not
+/// know: the worker is asked for length and generation before the block is opened, and for the generation again while it
+/// is open. A rewrite in between is noticed before the sink has seen a byte, and opening starts over, three times; what
+/// is rewritten later does not matter to an open reader. Errors: kNotFound (also: not committed yet), kBusy (rewritten
+/// all the time), see call().
+Task<Result<std::uint64_t>> get_whole_block(WorkerConnection& connection, BlockId id, const BlockSink& sink);
+
 }  // namespace leap

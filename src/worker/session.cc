@@ -94,17 +94,38 @@ Task<Result<bool>> Session::dispatch() {
       co_return read;
     }
     case rpc::RpcCode::kLeapWorkerInfo: {
-      proto::LeapWorkerInfoResponse info;
-      info.set_web_port(context_.config.web_port);
-      info.set_release_version(rpc::kReleaseVersion);
-      info.set_cluster_id(context_.config.cluster_id);
-      out_.set_message(info);
+      LEAP_CO_TRY_VOID(answer_info());
       co_return false;
     }
     default: break;
   }
   co_return Error(Errc::kUnsupported, fmt::format("Unsupported request type: {}", in_.head().code))
       .in(ErrorDomain::kRpc);
+}
+
+/// What Leap's tools want to know. Leaves an open session as it is: a reader can ask which generation it has opened.
+Result<> Session::answer_info() {
+  proto::LeapWorkerInfoRequest request;
+  LEAP_TRY_VOID(rpc::parse_header(in_.header(), request));
+  proto::LeapWorkerInfoResponse info;
+  info.set_web_port(context_.config.web_port);
+  info.set_release_version(rpc::kReleaseVersion);
+  info.set_cluster_id(context_.config.cluster_id);
+  if (request.has_block_id()) {
+    LEAP_TRY(const StoreSet::Listed found, context_.store.stat(BlockId{request.block_id()}));
+    proto::LeapBlockInfo& block = *info.mutable_block();
+    block.set_id(found.info.id.value());
+    block.set_finalized(found.info.state == BlockState::kFinalized);
+    block.set_length(found.info.length);
+    block.set_capacity(found.info.capacity);
+    block.set_generation(found.info.generation);
+    block.set_allocated_bytes(found.info.allocated_bytes);
+    block.set_rewriting(found.info.rewriting);
+    block.set_damaged(found.info.damaged);
+    block.set_storage_type(std::string(to_string(found.type)));
+  }
+  out_.set_message(info);
+  return {};
 }
 
 Task<Result<>> Session::send_reply(Result<bool> outcome) {

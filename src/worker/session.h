@@ -32,6 +32,7 @@ class Session final : public IntrusiveListNode {
  private:
   Task<bool> serve();
   Task<Result<bool>> dispatch();
+  Result<> answer_info();
   Task<Result<>> send_reply(Result<bool> outcome);
   void log_end(const Error& error);
 

@@ -31,6 +31,10 @@ std::string BenchReport::to_text() const {
   std::string text = fmt::format("{}\n{} bs={} qd={} x {} poller{}, {:.2f} s after {:.2f} s of warm-up{}\n", what, rw,
                                  format_bytes(block_size), queue_depth, pollers, pollers == 1 ? "" : "s", seconds,
                                  in_seconds(warmup), verify ? ", verified" : "");
+  if (range > 0) {
+    text += fmt::format("  on the first {} of the device", format_bytes(range));
+    text += laid_out > 0 ? fmt::format(", {} of it laid out before\n", format_bytes(laid_out)) : "\n";
+  }
   text += fmt::format("  {:>10.0f} IOPS  {:>9.1f} MiB/s   {} reads, {} writes, {} errors\n", iops(), mib_per_s(), reads,
                       writes, errors);
   text += fmt::format("  latency us: avg {:.1f}  p50 {:.1f}  p99 {:.1f}  p99.9 {:.1f}  max {:.1f}\n",
@@ -53,6 +57,10 @@ std::string BenchReport::to_json() const {
   json["bs"] = block_size;
   json["qd"] = queue_depth;
   json["pollers"] = pollers;
+  if (range > 0) {
+    json["range"] = range;
+    json["laid_out"] = laid_out;
+  }
   json["seconds"] = seconds;
   json["iops"] = iops();
   json["mib_per_s"] = mib_per_s();

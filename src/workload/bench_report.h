@@ -31,6 +31,8 @@ struct BenchReport {
   std::size_t pollers = 1;
   Nanos warmup{0};
   bool verify = false;
+  std::uint64_t range = 0;     ///< bytes of the device that were used; 0: does not apply
+  std::uint64_t laid_out = 0;  ///< bytes written beforehand, to be read and checked
 
   // What came of it, in the measured window.
   double seconds = 0;

@@ -36,6 +36,13 @@ std::uint64_t available_memory() {
   return 0;
 }
 
+std::string describe(const CrashLoad::Report& crash) {
+  return fmt::format("SIGKILL came after {} acknowledged writes{}", crash.acknowledged,
+                     !crash.in_flight       ? ""
+                     : crash.in_flight_took ? " and one under way, which took effect"
+                                            : " and one under way, which left nothing");
+}
+
 class Demo {
  public:
   Demo(const DemoConfig& config, const DemoOutput& output) : config_(config), output_(output) {}
@@ -45,35 +52,39 @@ class Demo {
     LEAP_TRY_VOID(start_target());
     LEAP_TRY_VOID(format());
     LEAP_TRY_VOID(start_worker());
-    TreeStore tree(files_, {.worker = SocketAddress::from_numeric("127.0.0.1", rpc_port_).value()});
+    TreeStore tree(files_, {.worker = worker_address()});
     LEAP_TRY_VOID(phase("store", tree, true));
     LEAP_TRY_VOID(phase("verify", tree, false));
     LEAP_TRY_VOID(restart(SIGTERM, report_.clean_restart_seconds));
     LEAP_TRY_VOID(phase("verify after restart", tree, false));
-    LEAP_TRY_VOID(restart(SIGKILL, report_.crash_restart_seconds));
+    LEAP_TRY_VOID(crash());
     LEAP_TRY_VOID(phase("verify after SIGKILL", tree, false));
     read_space();
     LEAP_TRY_VOID(finish());
     return std::move(report_);
   }
 
+  [[nodiscard]] const fs::path& dir() const { return dir_; }
+
  private:
   Result<> prepare() {
     LEAP_TRY(files_, FileSet::collect(config_.roots.empty() ? std::vector<fs::path>{"/usr"} : config_.roots,
                                       config_.enough, config_.block_size));
     report_.files = files_.files.size();
-    dir_ = config_.work_dir;
+    report_.unreadable = files_.unreadable;
+    const fs::path parent = config_.work_dir.empty() ? fs::temp_directory_path() : fs::absolute(config_.work_dir);
     std::error_code error;
-    if (dir_.empty()) {
-      std::string pattern = (fs::temp_directory_path() / "leap-demo-XXXXXX").string();
-      if (::mkdtemp(pattern.data()) == nullptr) return Error::os(errno, fmt::format("create {}", pattern));
-      dir_ = pattern;
-    } else if (fs::create_directories(dir_, error); error) {
-      return Error::os(error.value(), fmt::format("create {}", dir_.string()));
-    }
+    if (fs::create_directories(parent, error); error)
+      return Error::os(error.value(), fmt::format("create {}", parent.string()));
+    // A fresh one each time: another run's worker directory belongs to another device.
+    std::string pattern = (parent / "leap-demo-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) return Error::os(errno, fmt::format("create {}", pattern));
+    dir_ = pattern;
     report_.work_dir = dir_.string();
     say(fmt::format("{} files, {} in {} blocks, to be stored", files_.files.size(), format_bytes(files_.bytes),
                     files_.pieces.size()));
+    if (files_.unreadable > 0)
+      say(fmt::format("{} files or directories may not be read and are left out", files_.unreadable));
     return {};
   }
 
@@ -143,10 +154,24 @@ class Demo {
     if (signal == SIGTERM && status != 0)
       return Error(Errc::kIo, fmt::format("the worker ended with status {} after SIGTERM", status));
     say(signal == SIGTERM ? "worker stopped with SIGTERM, status 0; starting it again"
-                          : "worker killed with SIGKILL; starting it again");
+                          : "worker killed with SIGKILL while it was writing; starting it again");
     LEAP_TRY_VOID(start_worker());
     seconds = seconds_since(start);
     return {};
+  }
+
+  /// SIGKILL for a worker that is in the middle of writing blocks of its own, beside the tree.
+  Result<> crash() {
+    CrashLoad load({.worker = worker_address(), .first_block_id = static_cast<std::int64_t>(files_.pieces.size()) + 1});
+    LEAP_TRY_VOID(load.start());
+    LEAP_TRY_VOID(restart(SIGKILL, report_.crash_restart_seconds));
+    LEAP_TRY(report_.crash, load.verify(worker_address()));
+    say(fmt::format("{}, {} errors", describe(report_.crash), report_.crash.errors));
+    return {};
+  }
+
+  [[nodiscard]] SocketAddress worker_address() const {
+    return SocketAddress::from_numeric("127.0.0.1", rpc_port_).value();
   }
 
   Result<> phase(const std::string& name, TreeStore& tree, bool storing) {
@@ -185,7 +210,7 @@ class Demo {
     if (worker_status != 0 || target_status != 0) {
       return Error(Errc::kIo, fmt::format("worker ended with status {}, target with {}", worker_status, target_status));
     }
-    if (!config_.keep && config_.work_dir.empty()) {
+    if (!config_.keep) {
       std::error_code ignored;
       fs::remove_all(dir_, ignored);
       report_.work_dir.clear();
@@ -210,7 +235,7 @@ class Demo {
 }  // namespace
 
 std::uint64_t DemoReport::errors() const {
-  return std::accumulate(phases.begin(), phases.end(), std::uint64_t{0},
+  return std::accumulate(phases.begin(), phases.end(), crash.errors,
                          [](std::uint64_t sum, const DemoPhase& phase) { return sum + phase.transfer.errors; });
 }
 
@@ -227,22 +252,25 @@ std::string DemoReport::to_text() const {
   const std::uint64_t bytes = phases.empty() ? 0 : phases.front().transfer.bytes;
   text += fmt::format("\n{} files, {} stored; {} of the device in use\n", files, format_bytes(bytes),
                       format_bytes(space_used));
+  if (unreadable > 0) text += fmt::format("{} files or directories were not readable and left out\n", unreadable);
   text += fmt::format("device  {}\n", device);
   if (!memory.empty()) text += fmt::format("memory  {}\n", memory);
   text += fmt::format("restart {:.2f} s after SIGTERM, {:.2f} s after SIGKILL, until ready again\n",
                       clean_restart_seconds, crash_restart_seconds);
-  text += errors() == 0 ? "every byte came back, three times\n" : fmt::format("{} BLOCKS FAILED: {}\n", errors(), [&] {
-    for (const DemoPhase& phase : phases) {
-      if (!phase.transfer.first_error.empty()) return phase.transfer.first_error;
-    }
-    return std::string();
-  }());
-  return text;
+  text += describe(crash) + "\n";
+  if (errors() == 0) return text + "every byte that was stored came back, three times\n";
+  std::string first = crash.first_error;
+  for (const DemoPhase& phase : phases) {
+    if (first.empty()) first = phase.transfer.first_error;
+  }
+  return text + fmt::format("{} BLOCKS FAILED: {}\n", errors(), first);
 }
 
 Result<DemoReport> run_demo(const DemoConfig& config, const DemoOutput& output) {
   Demo demo(config, output);
-  return demo.run();
+  Result<DemoReport> report = demo.run();
+  if (!report.ok() && !demo.dir().empty()) output(fmt::format("logs are left in {}", demo.dir().string()), false);
+  return report;
 }
 
 }  // namespace leap

@@ -1,5 +1,6 @@
 // Demo: the main job end to end on this machine, in separate processes: a target, a worker on it, a directory tree
-// stored as blocks, every byte verified back, the worker restarted cleanly and by SIGKILL, verified again each time.
+// stored as blocks, every byte verified back, the worker restarted cleanly and, while it is writing more blocks, by
+// SIGKILL, verified again each time.
 //
 //   LEAP_TRY(const DemoReport report, run_demo({.roots = {"/usr"}}, fmt_stdout));
 //
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "workload/crash_load.h"
 #include "workload/tree_store.h"
 
 namespace leap {
@@ -20,9 +22,9 @@ struct DemoConfig {
   std::vector<std::filesystem::path> roots;            ///< files and directories to store; empty: /usr
   std::uint64_t enough = std::uint64_t{1} << 30;       ///< stop collecting at so many bytes; 0: everything under roots
   std::uint64_t block_size = std::uint64_t{64} << 20;  ///< largest piece of a file in one block
-  std::filesystem::path work_dir;                      ///< empty: a fresh one under the system's temporary directory
-  bool keep = false;                                   ///< leave work_dir and what is in it
-  bool force_file = false;                             ///< back the target with a file even if memory would do
+  std::filesystem::path work_dir;  ///< where to make a fresh directory; empty: the system's temporary directory
+  bool keep = false;               ///< leave the directory and what is in it
+  bool force_file = false;         ///< back the target with a file even if memory would do
 };
 
 struct DemoPhase {
@@ -38,7 +40,9 @@ struct DemoReport {
   std::vector<DemoPhase> phases;
   double clean_restart_seconds = 0;  ///< SIGTERM to ready again
   double crash_restart_seconds = 0;  ///< SIGKILL to ready again
+  CrashLoad::Report crash;           ///< what was being written when SIGKILL came
   std::uint64_t files = 0;
+  std::uint64_t unreadable = 0;  ///< files and directories that were left out
   std::uint64_t space_used = 0;  ///< bytes allocated on the device, from the worker
   std::string work_dir;          ///< empty when it was removed
 

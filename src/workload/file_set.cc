@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -27,13 +28,17 @@ void walk(const fs::path& path, std::uint64_t enough, std::uint64_t block_size, 
   if (error || (enough > 0 && set.bytes >= enough)) return;
   if (fs::is_regular_file(status)) {
     const auto size = fs::file_size(path, error);
-    if (!error && ::access(path.c_str(), R_OK) == 0) add(set, path, size, block_size);
+    if (!error && ::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) == 0)
+      add(set, path, size, block_size);
+    else
+      ++set.unreadable;
     return;
   }
   if (!fs::is_directory(status)) return;
   std::vector<fs::path> entries;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error))
     entries.push_back(it->path());
+  if (error) ++set.unreadable;
   std::sort(entries.begin(), entries.end());
   for (const auto& entry : entries) walk(entry, enough, block_size, set);
 }

@@ -21,9 +21,10 @@ struct FileSet {
   std::vector<std::filesystem::path> files;
   std::vector<FilePiece> pieces;
   std::uint64_t bytes = 0;
+  std::uint64_t unreadable = 0;  ///< files and directories that were left out because they may not be read
 
   /// Readable regular files under `roots` (files may be named too), in path order, symbolic links not followed, until
-  /// `enough` bytes are together (0: all). Unreadable files are left out. Error: kNotFound (nothing there to read).
+  /// `enough` bytes are together (0: all). Unreadable ones are left out and counted. Error: kNotFound (nothing there to read).
   static Result<FileSet> collect(const std::vector<std::filesystem::path>& roots, std::uint64_t enough,
                                  std::uint64_t block_size);
 };

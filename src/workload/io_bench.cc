@@ -11,6 +11,7 @@
 #include "base/units.h"
 #include "poller/dma_await.h"
 #include "poller/sync.h"
+#include "workload/overwrite_guard.h"
 #include "workload/stamp.h"
 
 namespace leap {
@@ -62,6 +63,7 @@ class Generator {
     report.errors += errors_;
     report.verified_units += verified_;
     report.verify_errors += verify_errors_;
+    report.laid_out += laid_out_;
     if (report.first_error.empty()) report.first_error = first_error_;
     report.latency.merge(latency_);
     report.seconds = std::max(report.seconds, std::chrono::duration<double>(measured_).count());
@@ -72,7 +74,11 @@ class Generator {
   Task<Result<>> load() {
     if (may_write(config_.pattern) && !config_.verify) {
       LEAP_CO_TRY(pattern_, co_await allocate(poller_, pool_, config_.block_size));
-      rng_.fill(pattern_.bytes());
+      // Any content would do; a stamp is recognised as a benchmark's by later runs.
+      for (std::size_t at = 0; at < pattern_.size(); at += kStampUnit) {
+        write_stamp(pattern_.bytes().subspan(at, std::min(kStampUnit, pattern_.size() - at)),
+                    {.seed = config_.seed, .position = at, .generation = 0});
+      }
     }
     if (config_.verify && may_read(config_.pattern)) co_await lay_out();
     end_ = poller_.clock().now() + config_.warmup + config_.duration;
@@ -100,6 +106,7 @@ class Generator {
         co_await self.poller_.yield();
         continue;
       }
+      const std::uint64_t turn = self.turn();
       const bool read = self.next_is_read();
       const TimePoint start = self.poller_.clock().now();
       Result<> done;
@@ -108,8 +115,11 @@ class Generator {
       else
         done = co_await self.write(block);
       self.finish(block, read, start, done);
+      // Memory answers at once: others, and the clock that ends this, have to have their turn, too.
+      if (self.turn() == turn) co_await self.poller_.yield();
     }
   }
+  [[nodiscard]] std::uint64_t turn() const { return poller_.probe().turns.load(std::memory_order_relaxed); }
 
   void finish(std::uint64_t block, bool read, TimePoint start, const Result<>& done) {
     if (config_.verify) busy_[block - first_] = false;
@@ -176,6 +186,7 @@ class Generator {
     for (std::uint32_t i = 0; i < config_.queue_depth; ++i) group.spawn(sweep(*this, false));
     co_await group.wait();
     sweep_ = 0;
+    laid_out_ = count_ * config_.block_size;
   }
   Task<void> read_back() {
     TaskGroup group(poller_);
@@ -242,11 +253,18 @@ class Generator {
   std::uint64_t errors_ = 0;
   std::uint64_t verified_ = 0;
   std::uint64_t verify_errors_ = 0;
+  std::uint64_t laid_out_ = 0;  // bytes
   std::string first_error_;
   Histogram latency_;
   Nanos measured_{0};
   ThreadUsage used_;
 };
+
+Task<Result<>> guard(BlockDevice& device, PollerContext context) {
+  LEAP_CO_TRY(auto channel, device.open_channel(*context.poller, *context.pool));
+  Result<> checked = co_await check_overwritable(*channel, *context.poller, *context.pool, device.info());
+  co_return checked;
+}
 
 }  // namespace
 
@@ -262,6 +280,15 @@ std::string_view to_string(IoPattern pattern) {
     if (value == pattern) return name;
   }
   return "unknown";
+}
+
+bool IoBenchConfig::writes() const { return may_write(pattern) || verify; }
+
+std::uint64_t IoBenchConfig::range_on(const BlockDeviceInfo& device, std::size_t pollers) const {
+  if (range > 0 || !verify) return range > 0 ? range : device.size;
+  // Four times what is in flight: enough for offsets to be random.
+  const std::uint64_t spread = 4 * pollers * queue_depth * std::uint64_t{block_size};
+  return std::min(device.size, std::max(kVerifyRange, spread));
 }
 
 Result<> IoBenchConfig::validate(const BlockDeviceInfo& device, std::size_t pollers) const {
@@ -280,7 +307,7 @@ Result<> IoBenchConfig::validate(const BlockDeviceInfo& device, std::size_t poll
   if (range > device.size)
     return bad(
         fmt::format("range {} is larger than {} ({})", format_bytes(range), device.name, format_bytes(device.size)));
-  const std::uint64_t blocks = (range > 0 ? range : device.size) / block_size;
+  const std::uint64_t blocks = range_on(device, pollers) / block_size;
   if (blocks < pollers * queue_depth) {
     return bad(fmt::format("{} blocks of {} are fewer than {} pollers x queue depth {}", blocks,
                            format_bytes(block_size), pollers, queue_depth));
@@ -292,7 +319,14 @@ Result<> IoBenchConfig::validate(const BlockDeviceInfo& device, std::size_t poll
 Result<BenchReport> run_io_bench(const IoBenchConfig& config, BlockDevice& device,
                                  const std::vector<PollerContext>& pollers) {
   LEAP_TRY_VOID(config.validate(device.info(), pollers.size()));
-  const std::uint64_t blocks = (config.range > 0 ? config.range : device.info().size) / config.block_size;
+  if (config.writes() && !config.overwrite) {
+    LEAP_TRY_VOID(pollers[0].poller->run([&](NvmePoller&) { return guard(device, pollers[0]); }));
+  }
+  const std::uint64_t blocks = config.range_on(device.info(), pollers.size()) / config.block_size;
+  if (config.verify && may_read(config.pattern) && config.on_notice) {
+    config.on_notice(fmt::format("writing stamps to the first {} of {}, to be read and checked",
+                                 format_bytes(blocks * config.block_size), format_bytes(device.info().size)));
+  }
   const std::uint64_t share = blocks / pollers.size();
   std::vector<std::unique_ptr<Generator>> generators;
   std::vector<std::future<Result<>>> outcomes;
@@ -316,6 +350,7 @@ Result<BenchReport> run_io_bench(const IoBenchConfig& config, BlockDevice& devic
   report.pollers = pollers.size();
   report.warmup = config.warmup;
   report.verify = config.verify;
+  report.range = share * pollers.size() * config.block_size;
   for (const auto& generator : generators) generator->add_to(report);
   return report;
 }

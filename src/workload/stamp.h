@@ -23,6 +23,10 @@ struct Stamp {
 /// Fills `unit` (a multiple of 8 bytes, at least 32).
 void write_stamp(std::span<std::byte> unit, const Stamp& stamp);
 
+/// Whether `sector`, 512 bytes at a multiple of 512, can be part of a stamped unit, whatever its stamp: by the constant
+/// step from word to word, which other data does not have.
+[[nodiscard]] bool is_stamped(std::span<const std::byte> sector);
+
 /// Empty when `unit` is exactly what write_stamp() made; otherwise what it is instead, in words.
 [[nodiscard]] std::string check_stamp(std::span<const std::byte> unit, const Stamp& stamp);
 

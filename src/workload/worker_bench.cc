@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "client/remote_reader.h"
 #include "client/remote_writer.h"
+#include "client/worker_info.h"
 #include "poller/sync.h"
 #include "workload/stamp.h"
 
@@ -18,7 +19,10 @@ namespace {
 class WorkerLoad {
  public:
   WorkerLoad(const WorkerBenchConfig& config, NvmePoller& poller)
-      : config_(config), poller_(poller), rng_(config.seed) {}
+      : config_(config),
+        poller_(poller),
+        first_id_(config.first_block_id > 0 ? config.first_block_id : unused_block_ids()),
+        rng_(config.seed) {}
 
   static Task<Result<>> run(WorkerLoad& self) {
     Result<> outcome = co_await self.measure();
@@ -26,6 +30,7 @@ class WorkerLoad {
     co_return outcome;
   }
   BenchReport take_report() { return std::move(report_); }
+  [[nodiscard]] std::int64_t first_id() const { return first_id_; }
 
  private:
   [[nodiscard]] bool writing() const { return config_.pattern == IoPattern::kWrite; }
@@ -33,7 +38,7 @@ class WorkerLoad {
     return config_.blocks > 0 ? config_.blocks : config_.connections;
   }
   [[nodiscard]] BlockId id_at(std::uint64_t index) const {
-    return BlockId(config_.first_block_id + static_cast<std::int64_t>(index));
+    return BlockId(first_id_ + static_cast<std::int64_t>(index));
   }
   Task<Result<std::unique_ptr<WorkerConnection>>> connect() {
     return WorkerConnection::connect(poller_, Net::system(), config_.worker, {});
@@ -53,7 +58,26 @@ class WorkerLoad {
     report_.add(ThreadUsage::now() - before);
     report_.seconds = std::chrono::duration<double>(poller_.clock().now() - begin).count();
     co_await clients.wait();
-    co_return Result<>{};
+    co_return refused_;
+  }
+
+  /// kAlreadyExists for the id of a block that is there already.
+  Task<Result<>> check_unused(WorkerConnection& connection, BlockId id) {
+    Result<> known;
+    const Result<RemoteBlock> described = co_await fetch_block_info(connection, id);
+    if (!described.ok()) known = described.error();
+    if (!known.ok() && known.error().kind() != Errc::kNotFound && connection.usable()) {
+      // A stock worker cannot describe a block, but has it if it lets us open it.
+      known = Result<>{};
+      const auto reader = co_await RemoteReader::open(connection, {.id = id, .length = 1});
+      if (!reader.ok()) known = reader.error();
+    }
+    if (known.ok()) {
+      co_return Error(Errc::kAlreadyExists,
+                      fmt::format("block {} exists: a benchmark writes only blocks of its own", id));
+    }
+    if (known.error().kind() == Errc::kNotFound) known = Result<>{};
+    co_return known;
   }
 
   /// The blocks that will be read, written by a few connections side by side.
@@ -81,11 +105,13 @@ class WorkerLoad {
   }
 
   Task<Result<>> write_block(WorkerConnection& connection, std::uint64_t index, std::vector<std::byte>& frame) {
+    LEAP_CO_TRY_VOID(co_await check_unused(connection, id_at(index)));
     RemoteWriteOptions options;
     options.id = id_at(index);
     options.capacity = config_.store_block;
     options.chunk_size = config_.block_size;
     LEAP_CO_TRY(auto writer, co_await RemoteWriter::open(connection, options));
+    created_.push_back(id_at(index));
     for (std::uint64_t at = 0; at < config_.store_block; at += frame.size()) {
       if (config_.verify || at == 0) fill(frame, index, at);
       const TimePoint start = poller_.clock().now();
@@ -140,6 +166,11 @@ class WorkerLoad {
       else
         done = co_await self.read_block(*connection.value(), turn % self.blocks_to_read(), frame);
       if (done.ok()) continue;
+      if (done.error().kind() == Errc::kAlreadyExists) {
+        self.refused_ = std::move(done);
+        self.end_ = self.poller_.clock().now();
+        co_return;
+      }
       self.note(done.error().to_string());
       if (!connection.value()->usable()) co_return;
     }
@@ -167,26 +198,41 @@ class WorkerLoad {
   }
 
   Task<void> remove_blocks() {
+    if (created_.empty()) co_return;
     auto connection = co_await connect();
-    if (!connection.ok()) co_return;
-    for (std::uint64_t index = 0; index < written_; ++index) {
+    if (!connection.ok()) {
+      note(fmt::format("{} blocks from id {} on are left on the worker: {}", created_.size(), first_id_,
+                       connection.error().to_string()));
+      co_return;
+    }
+    for (const BlockId id : created_) {
       // Opening and cancelling a rewrite would only restore the block: Cancel without a session deletes it (protocol
-      // 2.2.4).
-      const Result<> removed = co_await RemoteWriter::cancel_block(*connection.value(), id_at(index));
-      removed.ignore("a block that failed to be written is not there");
+      // 2.2.4), and succeeds for one that failed to be written.
+      const Result<> removed = co_await RemoteWriter::cancel_block(*connection.value(), id);
+      if (!removed.ok()) note(fmt::format("block {} is left on the worker: {}", id, removed.error().to_string()));
+      if (!connection.value()->usable()) co_return;
     }
   }
 
   const WorkerBenchConfig& config_;
   NvmePoller& poller_;
+  const std::int64_t first_id_;
   Rng rng_;
   TimePoint end_;
   bool measuring_ = false;
-  std::uint64_t written_ = 0;  // blocks begun; their ids are used up
+  std::uint64_t written_ = 0;     // blocks begun; their ids are used up
+  std::vector<BlockId> created_;  // what this run has to remove
+  Result<> refused_;              // an id in use: the run is over
   BenchReport report_;
 };
 
 }  // namespace
+
+std::int64_t unused_block_ids() {
+  constexpr unsigned kFileShift = 24;  // Curvine: id = file << 24 | block of the file
+  constexpr std::uint64_t kFiles = std::uint64_t{1} << 37U;
+  return static_cast<std::int64_t>((std::uint64_t{1} << 62U) | ((entropy_seed() % kFiles) << kFileShift));
+}
 
 Result<> WorkerBenchConfig::validate() const {
   const auto bad = [](const std::string& what) { return Error(Errc::kInvalidArgument, what); };
@@ -199,6 +245,8 @@ Result<> WorkerBenchConfig::validate() const {
   if (store_block == 0 || store_block % block_size != 0)
     return bad(fmt::format("block of {} is not a multiple of {}", format_bytes(store_block), format_bytes(block_size)));
   if (connections < 1 || connections > 1024) return bad(fmt::format("{} connections are not in 1..1024", connections));
+  if (first_block_id < 0 || first_block_id > INT64_MAX - (std::int64_t{1} << 32U))
+    return bad(fmt::format("first block id {} is negative or leaves no room for more", first_block_id));
   if (duration <= Nanos{0}) return bad("duration is not positive");
   return {};
 }
@@ -212,7 +260,8 @@ Result<BenchReport> run_worker_bench(const WorkerBenchConfig& config) {
   poller->stop();
   if (!outcome.ok()) return outcome.error();
   BenchReport report = load.take_report();
-  report.what = fmt::format("worker at {}, blocks of {}", config.worker.to_string(), format_bytes(config.store_block));
+  report.what = fmt::format("worker at {}, blocks of {}, ids from {}", config.worker.to_string(),
+                            format_bytes(config.store_block), load.first_id());
   report.rw = to_string(config.pattern);
   report.block_size = config.block_size;
   report.queue_depth = config.connections;

@@ -118,6 +118,41 @@ TEST_F(EndToEnd, RpcPortTellsTheWebPort) {
   EXPECT_EQ(info->cluster_id, "test");
 }
 
+TEST_F(EndToEnd, RpcPortDescribesABlock) {
+  const BlockId id{new_id()};
+  const auto describe = [&] { return with_connection([&](WorkerConnection& c) { return fetch_block_info(c, id); }); };
+  EXPECT_EQ(describe().error().kind(), Errc::kNotFound) << "not stored yet";
+  ASSERT_TRUE(put(id, stamped(id.value(), 0, 5000)).ok());
+  const auto first = describe();
+  ASSERT_TRUE(first.ok()) << first.error().to_string();
+  const auto over_http = admin().stat(id).value();
+  EXPECT_EQ(first->info.state, BlockState::kFinalized);
+  EXPECT_EQ(first->info.length, 5000u);
+  EXPECT_EQ(first->info.generation, over_http.info.generation);
+  EXPECT_EQ(first->info.capacity, over_http.info.capacity);
+  EXPECT_EQ(first->info.allocated_bytes, over_http.info.allocated_bytes);
+  EXPECT_EQ(first->storage_type, over_http.storage_type);
+  ASSERT_TRUE(put(id, stamped(id.value(), 0, 6000)).ok());
+  EXPECT_GT(describe()->info.generation, first->info.generation);
+}
+
+TEST_F(EndToEnd, WholeBlockNeedsNoLength) {
+  for (const std::size_t size : {0u, 4097u, 1'000'003u}) {
+    const BlockId id{new_id()};
+    const Bytes data = stamped(id.value(), 0, size);
+    ASSERT_TRUE(put(id, data).ok());
+    Bytes all;
+    const BlockSink sink = [&](std::span<const std::byte> bytes) -> Result<> {
+      all.insert(all.end(), bytes.begin(), bytes.end());
+      return {};
+    };
+    const auto length = with_connection([&](WorkerConnection& c) { return get_whole_block(c, id, sink); });
+    ASSERT_TRUE(length.ok()) << length.error().to_string();
+    EXPECT_EQ(*length, size);
+    EXPECT_TRUE(same(all, data));
+  }
+}
+
 TEST_F(EndToEnd, AdminListsStatsAndDeletes) {
   AdminClient http = admin();
   std::vector<BlockId> ids;

@@ -7,6 +7,8 @@
 #include "client/connection_pool.h"
 #include "client/fake_worker.h"
 #include "client/transfer.h"
+#include "client/worker_info.h"
+#include "proto/leap.pb.h"
 #include "rpc/error_codec.h"
 #include "rpc/golden_frames.h"
 
@@ -183,6 +185,53 @@ TEST_F(Client, ReplyThatIsNotOursClosesTheConnection) {
     EXPECT_FALSE(connection->usable());
     EXPECT_EQ(open_write(*connection).error().kind(), Errc::kClosed);
   }
+}
+
+/// A worker whose block has `lengths[i]` bytes and generation i + 1 when it is described for the i-th time.
+class Rewritten {
+ public:
+  explicit Rewritten(std::vector<std::uint64_t> lengths) : lengths_(std::move(lengths)) {}
+
+  std::vector<std::byte> operator()(const Request& request) {
+    if (request.head.code != 120) return agreeable(request);
+    const std::size_t now = std::min(described_++, lengths_.size() - 1);
+    proto::LeapWorkerInfoResponse reply;
+    proto::LeapBlockInfo& block = *reply.mutable_block();
+    block.set_id(kBlock.value());
+    block.set_finalized(true);
+    block.set_length(lengths_[now]);
+    block.set_generation(now + 1);
+    return reply_to(request, encoded(reply), {});
+  }
+
+ private:
+  std::vector<std::uint64_t> lengths_;
+  std::size_t described_ = 0;
+};
+
+TEST_F(Client, WholeBlockIsOfOneGenerationAlthoughItWasRewrittenBeforeItWasOpened) {
+  // Described as 5000 bytes; rewritten to 300 before it is opened; quiet from then on.
+  FakeWorker worker(Rewritten({5000, 300}));
+  auto connection = connect(worker);
+  std::size_t seen = 0;
+  const BlockSink sink = [&](std::span<const std::byte> bytes) -> Result<> {
+    seen += bytes.size();
+    return {};
+  };
+  const auto length = poller_->run([&](NvmePoller&) { return get_whole_block(*connection, kBlock, sink); });
+  ASSERT_TRUE(length.ok()) << length.error().to_string();
+  EXPECT_EQ(*length, 300u);
+  EXPECT_EQ(seen, 300u) << "nothing of the first attempt";
+}
+
+TEST_F(Client, WholeBlockThatIsRewrittenAllTheTimeIsAnErrorWithoutData) {
+  FakeWorker worker(Rewritten(std::vector<std::uint64_t>(100, 5000)));
+  auto connection = connect(worker);
+  const BlockSink sink = [](std::span<const std::byte>) { return Error(Errc::kInternal, "data of an unknown age"); };
+  const auto length = poller_->run([&](NvmePoller&) { return get_whole_block(*connection, kBlock, sink); });
+  ASSERT_FALSE(length.ok());
+  EXPECT_EQ(length.error().kind(), Errc::kBusy) << length.error().to_string();
+  EXPECT_TRUE(connection->usable());
 }
 
 TEST_F(Client, WorkerThatChangesTheCapacityIsRefused) {

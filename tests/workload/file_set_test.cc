@@ -5,6 +5,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace leap {
 namespace {
@@ -41,6 +42,23 @@ TEST_F(FileSetTest, CutsFilesIntoPiecesThatCoverThemExactly) {
   EXPECT_EQ(set.pieces[1].length, 1000U);
   EXPECT_EQ(set.pieces[4].offset, 2000U);
   EXPECT_EQ(set.pieces[4].length, 500U);
+}
+
+TEST_F(FileSetTest, CountsWhatMayNotBeRead) {
+  put("open", 10);
+  put("closed", 10);
+  put("folder/within", 10);
+  fs::permissions(dir_, fs::perms::all);
+  fs::permissions(dir_ / "closed", fs::perms::none);
+  fs::permissions(dir_ / "folder", fs::perms::none);
+  const uid_t user = ::geteuid();
+  ASSERT_EQ(user == 0 ? ::seteuid(65534) : 0, 0);  // root may read everything
+  const auto set = FileSet::collect({dir_}, 0, 1000);
+  ASSERT_EQ(user == 0 ? ::seteuid(0) : 0, 0);
+  fs::permissions(dir_ / "folder", fs::perms::all);
+  ASSERT_TRUE(set.ok()) << set.error().to_string();
+  EXPECT_EQ(set->files.size(), 1U);
+  EXPECT_EQ(set->unreadable, 2U);
 }
 
 TEST_F(FileSetTest, StopsWhenThereIsEnough) {

@@ -33,6 +33,20 @@ TEST(Stamp, TellsWrongPlaceOldWriteOtherRunAndZerosApart) {
   EXPECT_THAT(check_stamp(std::vector<std::byte>(kStampUnit), stamp), HasSubstr("all zeros"));
 }
 
+TEST(Stamp, IsRecognisedInEverySectorAndOtherDataIsNot) {
+  for (const std::size_t size : {std::size_t{512}, std::size_t{1536}, kStampUnit}) {
+    for (const std::uint64_t seed : {0u, 1u, 99u}) {
+      const auto unit = stamped({.seed = seed, .position = 40 * size, .generation = seed}, size);
+      for (std::size_t at = 0; at < size; at += 512) EXPECT_TRUE(is_stamped(std::span(unit).subspan(at, 512))) << at;
+    }
+  }
+  auto sector = stamped({.seed = 1, .position = 0, .generation = 1}, 512);
+  sector[511] ^= std::byte{1};
+  EXPECT_FALSE(is_stamped(sector));
+  EXPECT_FALSE(is_stamped(std::vector<std::byte>(512)));
+  EXPECT_FALSE(is_stamped(std::vector<std::byte>(512, std::byte{0xA5})));
+}
+
 TEST(Stamp, NoticesEverySingleFlippedByte) {
   const Stamp stamp{.seed = 1, .position = 0, .generation = 1};
   auto unit = stamped(stamp, 512);

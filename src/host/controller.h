@@ -73,7 +73,8 @@ class NvmeController final : private QueuePair::Observer {
     Gauge io_queues;               ///< live
     Gauge namespaces;
   };
-  /// Called on home after the list of namespaces was read again because the controller said it changed.
+  /// Called on home after the list of namespaces was read again because the controller said it changed. A discovery
+  /// controller has none: there it means that its log has changed and wants to be read (host/discovery_watch.h).
   using NamespacesChanged = std::function<void(NvmeController&)>;
 
   /// Errors: kInvalidArgument (config), kUnreachable/os (nobody listens), kTimedOut, kProtocol (not NVMe/TCP, or

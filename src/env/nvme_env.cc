@@ -7,6 +7,7 @@
 
 #include "base/affinity.h"
 #include "base/log.h"
+#include "env/discovery_targets.h"
 #include "host/remote_call.h"
 #include "host/resolve.h"
 
@@ -161,24 +162,34 @@ Task<void> NvmeEnv::open_queue(NvmeEnv& env, NvmePoller& home, Target& target, c
 
 Task<void> NvmeEnv::connect_all(NvmeEnv& env, NvmePoller& home, BlockingPool* resolver) {
   TaskGroup group(home);
-  for (auto& target : env.targets_) group.spawn(connect_target(env, home, *target, resolver));
+  for (auto& target : env.targets_) {
+    if (!target->error) group.spawn(connect_target(env, home, *target, resolver));
+  }
   co_await group.wait();
+}
+
+std::vector<ConfiguredTarget> NvmeEnv::configured_targets(BlockingPool* resolver) {
+  if (!config_.expand_discovery) return {config_.targets.begin(), config_.targets.end()};
+  return expand_discovery_targets(
+      config_.targets, contexts_.front(), net_, resolver,
+      [this](const NvmeTargetConfig& target) { return controller_config(target, *identity_); });
 }
 
 void NvmeEnv::connect_targets() {
   if (!config_.enabled) return;
   identity_ = host_identity();
-  std::size_t names = 0;
-  for (const NvmeTargetConfig& config : config_.targets) {
-    targets_.push_back(std::make_unique<Target>());
-    targets_.back()->config = config;
-    if (!socket_address(config.address).ok()) ++names;
-  }
+  const auto needs_resolver = [](const NvmeTargetConfig& target) { return !socket_address(target.address).ok(); };
+  const auto names = static_cast<std::size_t>(std::ranges::count_if(config_.targets, needs_resolver));
   // Resolving a name blocks, for long when the name server is down: not on a poller, and not one after the other.
   std::optional<BlockingPool> resolver;
   if (names > 0)
     resolver.emplace(BlockingPool::Config{.name = "leap-resolve", .threads = std::min(names, kMostResolvers)});
   BlockingPool* const threads = resolver ? &*resolver : nullptr;
+  for (ConfiguredTarget& each : configured_targets(threads)) {
+    targets_.push_back(std::make_unique<Target>());
+    targets_.back()->config = std::move(each.config);
+    targets_.back()->error = std::move(each.error);
+  }
   contexts_.front().poller->run([this, threads](NvmePoller& poller) { return connect_all(*this, poller, threads); });
   for (auto& target : targets_) {
     if (target->controller != nullptr) bind_namespaces(*target);

@@ -31,6 +31,8 @@
 
 namespace leap {
 
+struct ConfiguredTarget;
+
 /// What became of one configured target.
 struct TargetStatus {
   nvme::TransportAddress address;
@@ -74,6 +76,7 @@ class NvmeEnv {
   NvmeEnv(NvmeEnvConfig config, Net& net);
   Result<> start_pollers();
   void connect_targets();
+  [[nodiscard]] std::vector<ConfiguredTarget> configured_targets(BlockingPool* resolver);
   void bind_namespaces(Target& target);
   static Task<void> connect_all(NvmeEnv& env, NvmePoller& home, BlockingPool* resolver);
   static Task<void> connect_target(NvmeEnv& env, NvmePoller& home, Target& target, BlockingPool* resolver);

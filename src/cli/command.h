@@ -27,6 +27,7 @@ void add_target(CLI::App& app, Chosen& chosen);
 void add_worker(CLI::App& app, Chosen& chosen);
 void add_format(CLI::App& app, Chosen& chosen);
 void add_block(CLI::App& app, Chosen& chosen);
+void add_discover(CLI::App& app, Chosen& chosen);
 void add_identify(CLI::App& app, Chosen& chosen);
 void add_bench(CLI::App& app, Chosen& chosen);
 void add_demo(CLI::App& app, Chosen& chosen);

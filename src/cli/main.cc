@@ -31,6 +31,7 @@ int run(int argc, char** argv) {
   add_worker(app, chosen);
   add_format(app, chosen);
   add_block(app, chosen);
+  add_discover(app, chosen);
   add_identify(app, chosen);
   add_bench(app, chosen);
   add_completion(app, chosen);

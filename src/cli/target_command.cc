@@ -21,6 +21,7 @@ struct TargetOptions {
   std::string nqn;
   std::vector<std::string> namespaces;
   std::vector<std::string> hosts;
+  std::vector<std::string> referrals;
   std::string cores;
   std::string pool = "64MiB";
   std::string in_capsule = "8KiB";
@@ -32,6 +33,10 @@ Result<TargetRunner::Options> runner_options(const TargetOptions& options) {
   for (const std::string& text : options.listen) {
     LEAP_TRY(const SocketAddress address, SocketAddress::parse(text));
     runner.target.listen.push_back(address);
+  }
+  for (const std::string& text : options.referrals) {
+    LEAP_TRY(const SocketAddress address, SocketAddress::parse(text));
+    runner.target.referrals.push_back(address);
   }
   runner.target.nqn = options.nqn;
   runner.target.allowed_hosts = options.hosts;
@@ -77,6 +82,8 @@ void add_target(CLI::App& app, Chosen& chosen) {
           "'mem:?size=512MiB[&block=512]' or 'file:///PATH?size=1GiB[&block=512]', repeatable; numbered from 1")
       ->required();
   command->add_option("--host", options->hosts, "host NQN that may connect, repeatable (default: any)");
+  command->add_option("--referral", options->referrals,
+                      "ADDR:PORT of another discovery service that ours points hosts to, repeatable");
   command->add_option("--cores", options->cores,
                       "one poller on each: 0, 0,2-3 or a mask 0x3 (default: one, not pinned)");
   command->add_option("--memory", options->pool, "DMA buffers per poller")->capture_default_str();

@@ -77,6 +77,7 @@ Result<std::unique_ptr<DeviceSession>> DeviceSession::open(const std::string& de
     target.header_digest = options.header_digest;
     target.data_digest = options.data_digest;
     config.enabled = true;
+    config.expand_discovery = false;  // the one controller that was named
     config.targets.push_back(std::move(target));
   } else {
     LEAP_TRY(session->local_, open_local_device(device, "local"));

@@ -50,6 +50,7 @@ struct NvmeEnvConfig {
   Nanos spin_max = std::chrono::microseconds(50);          ///< time spent on them, at most (Leap)
   std::uint64_t dma_buffer_size = 1ULL << 20;              ///< bytes per NVMe command, at most
   std::vector<NvmeTargetConfig> targets;
+  bool expand_discovery = true;  ///< not a key: discovery services among the targets become what they list
 
   /// Reads the table; problems are reported through it (ConfigFile::finish).
   static NvmeEnvConfig read(ConfigTable table);

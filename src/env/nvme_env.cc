@@ -8,6 +8,7 @@
 
 #include "base/affinity.h"
 #include "base/log.h"
+#include "env/discovery_targets.h"
 #include "host/remote_call.h"
 #include "host/resolve.h"
 
@@ -30,7 +31,7 @@ std::size_t pool_bytes(std::uint64_t total, std::size_t pollers) {
 /// What is under the environment's mutex is written on the first poller.
 struct NvmeEnv::Target {
   NvmeTargetConfig config;
-  std::unique_ptr<ControllerLink> link;
+  std::unique_ptr<ControllerLink> link;            // nullptr: there is nothing to connect to, see problem
   std::vector<std::unique_ptr<NvmeBdev>> devices;  // under the mutex: those first found here
   std::optional<Error> problem;                    // under the mutex: although it is up
 
@@ -158,33 +159,46 @@ Task<void> NvmeEnv::open_queue(NvmeEnv& env, NvmePoller& home, Target& target, c
 
 Task<void> NvmeEnv::connect_all(NvmeEnv& env, NvmePoller& home) {
   TaskGroup group(home);
-  for (auto& target : env.targets_) group.spawn(connect_target(env, home, *target));
+  for (auto& target : env.targets_) {
+    if (target->link != nullptr) group.spawn(connect_target(env, home, *target));
+  }
   co_await group.wait();
   // In order of configuration, whoever came first: paths of one device are used in that order.
   env.bound_.store(true);
   for (auto& target : env.targets_) {
-    if (target->link->live()) env.bind_namespaces(*target, target->link->association()->namespaces());
+    if (target->link != nullptr && target->link->live())
+      env.bind_namespaces(*target, target->link->association()->namespaces());
   }
+}
+
+std::vector<ConfiguredTarget> NvmeEnv::configured_targets(BlockingPool* resolver) {
+  if (!config_.expand_discovery) return {config_.targets.begin(), config_.targets.end()};
+  return expand_discovery_targets(
+      config_.targets, contexts_.front(), net_, resolver,
+      [this](const NvmeTargetConfig& target) { return link_config(target, *identity_).controller; });
 }
 
 void NvmeEnv::connect_targets() {
   if (!config_.enabled) return;
   identity_ = host_identity();
+  const auto needs_resolver = [](const NvmeTargetConfig& target) { return !socket_address(target.address).ok(); };
+  const auto names = static_cast<std::size_t>(std::ranges::count_if(config_.targets, needs_resolver));
   NvmePoller& home = *contexts_.front().poller;
-  std::size_t names = 0;
-  for (const NvmeTargetConfig& config : config_.targets) names += socket_address(config.address).ok() ? 0 : 1;
   // Resolving a name blocks, for long when the name server is down: not on a poller, and not one after the other.
   if (names > 0)
     resolver_.emplace(BlockingPool::Config{.name = "leap-resolve", .threads = std::min(names, kMostResolvers)});
+  BlockingPool* const resolver = resolver_ ? &*resolver_ : nullptr;
   connects_.emplace(home, kMostConnects);
-  for (const NvmeTargetConfig& config : config_.targets) {
+  for (ConfiguredTarget& each : configured_targets(resolver)) {
     auto target = std::make_unique<Target>();
-    target->config = config;
-    // host_identity_for() reads files: cheap, but not for a poller, so it is done here.
-    target->link =
-        std::make_unique<ControllerLink>(home, *contexts_.front().pool, net_, link_config(config, *identity_),
-                                         *connects_, resolver_ ? &*resolver_ : nullptr);
-    target->link->set_listener(this);
+    target->config = std::move(each.config);
+    target->problem = std::move(each.error);
+    if (!target->problem) {
+      // host_identity_for() reads files: cheap, but not for a poller, so it is done here.
+      target->link = std::make_unique<ControllerLink>(home, *contexts_.front().pool, net_,
+                                                      link_config(target->config, *identity_), *connects_, resolver);
+      target->link->set_listener(this);
+    }
     targets_.push_back(std::move(target));
   }
   home.run([this](NvmePoller& poller) { return connect_all(*this, poller); });
@@ -206,7 +220,7 @@ void NvmeEnv::report_targets() {
 void NvmeEnv::keep_pollers_with_queues() {
   std::size_t usable = contexts_.size();
   for (const auto& target : targets_) {
-    const auto association = target->link->association();
+    const auto association = target->link == nullptr ? nullptr : target->link->association();
     if (association == nullptr || association->info().discovery || association->info().io_queues == 0) continue;
     usable = std::min<std::size_t>(usable, association->info().io_queues);
   }
@@ -264,9 +278,9 @@ std::vector<TargetStatus> NvmeEnv::targets() const {
   for (const auto& target : targets_) {
     TargetStatus status;
     status.address = target->config.address;
-    status.up = target->link->live();
+    status.up = target->link != nullptr && target->link->live();
     status.error = target->problem;
-    if (!status.up) {
+    if (!status.up && target->link != nullptr) {
       if (const auto failure = target->link->failure()) status.error = failure;
     }
     for (BlockDevice* device : all_devices) {
@@ -306,6 +320,7 @@ BlockDevice* NvmeEnv::find(std::string_view uuid_or_name) const {
 std::vector<std::shared_ptr<const NvmeController>> NvmeEnv::controllers() const {
   std::vector<std::shared_ptr<const NvmeController>> all;
   for (const auto& target : targets_) {
+    if (target->link == nullptr) continue;
     if (auto association = target->link->association(); association != nullptr) all.push_back(std::move(association));
   }
   return all;
@@ -313,7 +328,9 @@ std::vector<std::shared_ptr<const NvmeController>> NvmeEnv::controllers() const 
 
 std::vector<const ControllerLink*> NvmeEnv::links() const {
   std::vector<const ControllerLink*> all;
-  for (const auto& target : targets_) all.push_back(target->link.get());
+  for (const auto& target : targets_) {
+    if (target->link != nullptr) all.push_back(target->link.get());
+  }
   return all;
 }
 
@@ -323,8 +340,9 @@ Task<void> NvmeEnv::close_link(ControllerLink& link, Nanos limit, Result<>& resu
 
 Task<void> NvmeEnv::close_links(NvmeEnv& env, NvmePoller& home, Nanos limit, std::vector<Result<>>& results) {
   TaskGroup group(home);
-  for (std::size_t i = 0; i < env.targets_.size(); ++i)
-    group.spawn(close_link(*env.targets_[i]->link, limit, results[i]));
+  for (std::size_t i = 0; i < env.targets_.size(); ++i) {
+    if (env.targets_[i]->link != nullptr) group.spawn(close_link(*env.targets_[i]->link, limit, results[i]));
+  }
   co_await group.wait();
 }
 

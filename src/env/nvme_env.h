@@ -34,6 +34,8 @@
 
 namespace leap {
 
+struct ConfiguredTarget;
+
 /// What became of one configured target.
 struct TargetStatus {
   nvme::TransportAddress address;
@@ -80,6 +82,7 @@ class NvmeEnv final : private ControllerLink::Listener {
   NvmeEnv(NvmeEnvConfig config, Net& net);
   Result<> start_pollers();
   void connect_targets();
+  [[nodiscard]] std::vector<ConfiguredTarget> configured_targets(BlockingPool* resolver);
   void on_namespaces(ControllerLink& link, const std::vector<NamespaceInfo>& namespaces) override;
   void bind_namespaces(Target& target, const std::vector<NamespaceInfo>& namespaces);
   void bind(Target& target, const NamespaceInfo& ns);

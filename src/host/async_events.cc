@@ -88,6 +88,12 @@ Task<void> AsyncEventMonitor::handle(nvme::AsyncEvent event) {
     if (!stopped_) co_await namespaces_changed_();
     co_return;
   }
+  if (event.type == AsyncEventType::kNotice &&
+      event.info == static_cast<std::uint8_t>(nvme::NoticeInfo::kDiscoveryLogChanged)) {
+    // Whoever reads the log re-arms the event with it: only they know when they have seen all of it.
+    if (!stopped_) co_await namespaces_changed_();
+    co_return;
+  }
   switch (event.type) {
     case AsyncEventType::kError: report(event, "the controller reports an error"); break;
     case AsyncEventType::kSmart: report(event, "the controller reports a health problem"); break;

@@ -2,6 +2,7 @@
 //
 //   namespace attribute changed   read the Changed Namespace List (which re-arms the event), then have the owner read the
 //                                 namespaces again
+//   discovery log changed         have the owner read the log again, which re-arms the event
 //   error, SMART                  read the log page the event names (which re-arms it), log it
 //   anything else                 log it
 //

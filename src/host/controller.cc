@@ -285,7 +285,10 @@ void NvmeController::start_background() {
 }
 
 Task<void> NvmeController::rescan_namespaces() {
-  if (info_.discovery) co_return;
+  if (info_.discovery) {
+    if (namespaces_changed_ && live()) namespaces_changed_(*this);
+    co_return;
+  }
   Result<> scanned = co_await scan_namespaces();
   if (!scanned.ok()) {
     log_warn("{} at {}: namespaces not read again: {}", info_.subnqn, info_.endpoint, scanned.error().message());

@@ -78,7 +78,8 @@ class NvmeController final : private QueuePair::Observer, private Escalation::Li
     Gauge io_queues;               ///< live
     Gauge namespaces;
   };
-  /// Called on home after the list of namespaces was read again because the controller said it changed.
+  /// Called on home after the list of namespaces was read again because the controller said it changed. A discovery
+  /// controller has none: there it means that its log has changed and wants to be read (host/discovery_watch.h).
   using NamespacesChanged = std::function<void(NvmeController&)>;
   /// Called on home, once: the admin queue or an I/O queue has been lost. From inside the event: must not destroy.
   using Lost = std::function<void(const Error&)>;

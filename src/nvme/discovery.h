@@ -46,7 +46,11 @@ enum class DiscoverySubtype : std::uint8_t { kReferral = 1, kNvm = 2, kCurrentDi
 inline constexpr std::uint8_t kTreqSecureChannelNotSpecified = 0;
 inline constexpr std::uint8_t kTreqSecureChannelRequired = 1;
 inline constexpr std::uint8_t kTreqSecureChannelNotRequired = 2;
+inline constexpr std::uint8_t kTreqSecureChannelMask = 3;
 inline constexpr std::uint8_t kTreqDisableSqFlowControl = 1U << 2;
+// EFLAGS
+inline constexpr std::uint16_t kEflagsDuplicateInfo = 1U << 0;  ///< DUPRETINFO: every entry with it leads to this log
+inline constexpr std::uint16_t kEflagsExplicitPersistent = 1U << 1;  ///< EPCSD: connections with a KATO persist
 /// SECTYPE, the first byte of TSAS for TCP (NVMe TCP Transport 1.0, 3.6.1.1).
 enum class TcpSecurity : std::uint8_t { kNone = 0, kTls12 = 1, kTls13 = 2 };
 

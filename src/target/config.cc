@@ -8,11 +8,13 @@
 
 #include "memory/dma_pool.h"
 #include "nvme/nqn.h"
+#include "target/discovery_service.h"
 
 namespace leap {
 namespace {
 
 constexpr std::uint32_t kMaxNsid = 1024;
+constexpr std::size_t kMaxReferrals = 64;
 
 Error bad(std::string what) {
   return Error(Errc::kInvalidArgument, "NVMe target: " + std::move(what)).in(ErrorDomain::kConfig);
@@ -83,15 +85,32 @@ Result<> check_namespaces(std::vector<NamespaceConfig>& namespaces) {
 
 }  // namespace
 
-Result<> TargetConfig::validate() {
-  if (listen.empty()) return bad("no address to listen on");
-  if (auto named = nvme::validate_nqn(nqn); !named.ok()) return std::move(named).error().context("NVMe target: nqn");
-  if (nqn == nvme::kDiscoveryNqn) return bad("nqn is the well-known discovery NQN, which every target serves anyway");
-  for (const std::string& host : allowed_hosts) {
+Result<> validate_allowed_hosts(const std::vector<std::string>& hosts) {
+  for (const std::string& host : hosts) {
     if (auto named = nvme::validate_nqn(host); !named.ok()) {
       return std::move(named).error().context("NVMe target: allowed_hosts");
     }
   }
+  return {};
+}
+
+Result<> validate_referrals(const std::vector<SocketAddress>& referrals) {
+  if (referrals.size() > kMaxReferrals) {
+    return bad(fmt::format("{} referrals, at most {} are possible", referrals.size(), kMaxReferrals));
+  }
+  for (const SocketAddress& referral : referrals) {
+    if (referral.port() == 0 || target::is_wildcard(referral))
+      return bad(fmt::format("a referral to {} leads nowhere", referral.to_string()));
+  }
+  return {};
+}
+
+Result<> TargetConfig::validate() {
+  if (listen.empty()) return bad("no address to listen on");
+  if (auto named = nvme::validate_nqn(nqn); !named.ok()) return std::move(named).error().context("NVMe target: nqn");
+  if (nqn == nvme::kDiscoveryNqn) return bad("nqn is the well-known discovery NQN, which every target serves anyway");
+  LEAP_TRY_VOID(validate_allowed_hosts(allowed_hosts));
+  LEAP_TRY_VOID(validate_referrals(referrals));
   LEAP_TRY_VOID(printable("serial", serial, 20));
   LEAP_TRY_VOID(printable("firmware", firmware, 8));
   LEAP_TRY_VOID(check_limits(*this));

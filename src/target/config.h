@@ -45,6 +45,7 @@ struct TargetConfig {
   std::string nqn;                    ///< of the one NVM subsystem
   std::vector<NamespaceConfig> namespaces;
   std::vector<std::string> allowed_hosts;  ///< host NQNs; empty: any host
+  std::vector<SocketAddress> referrals;    ///< other discovery services that ours points to, at most 64
   std::string serial;                      ///< at most 20 ASCII characters; empty: derived from the NQN
   std::string firmware = "1";              ///< at most 8 ASCII characters: the version of the program
 
@@ -72,5 +73,9 @@ struct TargetConfig {
   /// Fills in nsids and names the first thing that is wrong. Error: kInvalidArgument of domain kConfig.
   Result<> validate();
 };
+
+/// The parts of validate() for what may be changed while a target runs.
+[[nodiscard]] Result<> validate_allowed_hosts(const std::vector<std::string>& hosts);
+[[nodiscard]] Result<> validate_referrals(const std::vector<SocketAddress>& referrals);
 
 }  // namespace leap

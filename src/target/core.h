@@ -47,6 +47,14 @@ struct Core {
     return std::all_of(shards.begin(), shards.end(),
                        [](const auto& shard) { return shard->poller().stopping() || shard->mailbox_empty(); });
   }
+  /// An event for every controller of the kind it concerns. `sender`: the shard of the calling thread.
+  void deliver_to_all(EventKind kind, nvme::Nsid nsid, Shard* sender) const {
+    for (const auto& controller : subsystem->controllers()) {
+      if (controller->identity().discovery != (kind == EventKind::kDiscoveryChanged)) continue;
+      const QueueRef admin = controller->admin();
+      admin.shard->deliver_event(admin.connection, kind, nsid, sender);
+    }
+  }
   void shard_stopped() {
     const std::lock_guard lock(mutex);
     if (--running_shards == 0) all_stopped.notify_all();

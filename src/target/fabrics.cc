@@ -147,7 +147,7 @@ Step execute_connect(Session& session, Request& request) {
   if (!discovery && subnqn != subsystem.config().nqn) return invalid_field_of_data(request, ConnectInvalid::kSubnqn);
   if (!is_name(data.hostnqn)) return invalid_field_of_data(request, ConnectInvalid::kHostnqn);
   // Everybody may ask the discovery service; it lists nothing that the host may not use.
-  if (!discovery && !subsystem.allows(nvme::nul_terminated_text(data.hostnqn))) {
+  if (!discovery && !subsystem.discovery().allows(nvme::nul_terminated_text(data.hostnqn))) {
     return request.fail(status(FabricsStatus::kConnectInvalidHost, kDnr));
   }
   const bool admin = fields.qid == nvme::kAdminQid;

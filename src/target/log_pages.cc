@@ -87,7 +87,7 @@ std::optional<std::vector<std::byte>> AdminQueue::log_page(const nvme::GetLogPag
     }
     case LogPage::kDiscovery:
       if (!discovery()) return std::nullopt;
-      return subsystem().discovery_log(controller().identity().host_nqn, session_.transport().local_address());
+      return subsystem().discovery().page(controller().identity().host_nqn, session_.transport().local_address());
     default: break;
   }
   if (discovery()) return std::nullopt;

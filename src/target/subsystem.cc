@@ -2,12 +2,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include <fmt/format.h>
 
 #include "base/hash.h"
-#include "nvme/discovery.h"
+#include "nvme/nqn.h"
 #include "target/limits.h"
 
 namespace leap::target {
@@ -20,25 +19,13 @@ std::string derived_serial(const std::string& nqn) {
   return serial;
 }
 
-bool is_wildcard(const SocketAddress& address) { return address.host() == "0.0.0.0" || address.host() == "::"; }
-
-nvme::DiscoveryEntry discovery_entry(const SocketAddress& address, std::uint16_t port_id, const TargetConfig& config) {
-  nvme::DiscoveryEntry entry;
-  entry.trtype = nvme::DiscoveryTrtype::kTcp;
-  entry.adrfam = address.family() == AddressFamily::kIpv6 ? nvme::DiscoveryAdrfam::kIpv6 : nvme::DiscoveryAdrfam::kIpv4;
-  entry.subtype = nvme::DiscoverySubtype::kNvm;
-  entry.treq = nvme::kTreqSecureChannelNotRequired | nvme::kTreqDisableSqFlowControl;
-  entry.portid = port_id;
-  entry.cntlid = nvme::kDynamicCntlid;
-  entry.asqsz = static_cast<std::uint16_t>(max_entries(config, true));
-  nvme::fill_spaces(entry.trsvcid, std::to_string(address.port()));
-  nvme::fill_nul(entry.subnqn, config.nqn);
-  nvme::fill_spaces(entry.traddr, address.host());
-  entry.tsas[0] = static_cast<std::uint8_t>(nvme::TcpSecurity::kNone);
-  return entry;
-}
-
 }  // namespace
+
+Subsystem::Subsystem(TargetConfig config)
+    : config_(std::move(config)), discovery_(config_.nqn, static_cast<std::uint16_t>(max_entries(config_, true))) {
+  discovery_.set_allowed_hosts(config_.allowed_hosts);
+  discovery_.set_referrals(config_.referrals);
+}
 
 Result<std::unique_ptr<Subsystem>> Subsystem::create(TargetConfig config) {
   auto subsystem = std::unique_ptr<Subsystem>(new Subsystem(std::move(config)));
@@ -61,11 +48,6 @@ Result<std::unique_ptr<Subsystem>> Subsystem::create(TargetConfig config) {
 bool Subsystem::any_volatile_write_cache() const {
   return std::any_of(namespaces_.begin(), namespaces_.end(),
                      [](const Namespace& ns) { return ns.volatile_write_cache(); });
-}
-
-bool Subsystem::allows(std::string_view host_nqn) const {
-  const auto& hosts = config_.allowed_hosts;
-  return hosts.empty() || std::find(hosts.begin(), hosts.end(), host_nqn) != hosts.end();
 }
 
 nvme::Cap Subsystem::cap() const {
@@ -166,26 +148,6 @@ std::vector<nvme::Cntlid> Subsystem::controller_ids(nvme::Cntlid from) const {
 void Subsystem::forget_controller(nvme::Cntlid id) {
   const std::lock_guard lock(mutex_);
   controllers_.erase(id);
-}
-
-std::vector<std::byte> Subsystem::discovery_log(std::string_view host_nqn, const SocketAddress& reached) const {
-  std::vector<nvme::DiscoveryEntry> entries;
-  if (allows(host_nqn)) {
-    for (const SocketAddress& listener : addresses_) {
-      const bool substitute = is_wildcard(listener) && !is_wildcard(reached);
-      const SocketAddress shown = substitute ? reached.with_port(listener.port()) : listener;
-      entries.push_back(discovery_entry(shown, static_cast<std::uint16_t>(entries.size() + 1), config_));
-    }
-  }
-  nvme::DiscoveryHeader header;
-  header.genctr = 1;  // the set of listeners and the allow-list never change while the target runs
-  header.numrec = entries.size();
-  std::vector<std::byte> page(nvme::discovery_entry_offset(entries.size()));
-  std::memcpy(page.data(), &header, sizeof header);
-  if (!entries.empty()) {
-    std::memcpy(page.data() + sizeof header, entries.data(), entries.size() * sizeof(nvme::DiscoveryEntry));
-  }
-  return page;
 }
 
 }  // namespace leap::target

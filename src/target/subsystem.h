@@ -18,6 +18,7 @@
 #include "nvme/identify.h"
 #include "target/config.h"
 #include "target/controller.h"
+#include "target/discovery_service.h"
 #include "target/namespace.h"
 
 namespace leap::target {
@@ -45,8 +46,6 @@ class Subsystem {
   [[nodiscard]] std::uint32_t max_nsid() const { return static_cast<std::uint32_t>(by_nsid_.size()); }
   [[nodiscard]] bool any_volatile_write_cache() const;
 
-  [[nodiscard]] bool allows(std::string_view host_nqn) const;
-
   [[nodiscard]] nvme::Cap cap() const;
   [[nodiscard]] static constexpr nvme::Version version() { return nvme::make_version(1, 4, 0); }
   [[nodiscard]] nvme::IdentifyController identify(const Controller::Identity& controller) const;
@@ -63,20 +62,18 @@ class Subsystem {
   [[nodiscard]] std::vector<nvme::Cntlid> controller_ids(nvme::Cntlid from) const;
   void forget_controller(nvme::Cntlid id);  ///< by ~Controller
 
-  // --- discovery ---
-  /// Where the target really listens (ports filled in). Before the first connection only.
-  void set_addresses(std::vector<SocketAddress> addresses) { addresses_ = std::move(addresses); }
-  /// The Discovery log page for this host. A wildcard listener is reported as the address the host itself reached.
-  [[nodiscard]] std::vector<std::byte> discovery_log(std::string_view host_nqn, const SocketAddress& reached) const;
+  /// The discovery service beside the subsystem; it also holds who may connect.
+  [[nodiscard]] DiscoveryService& discovery() { return discovery_; }
+  [[nodiscard]] const DiscoveryService& discovery() const { return discovery_; }
 
  private:
-  explicit Subsystem(TargetConfig config) : config_(std::move(config)) {}
+  explicit Subsystem(TargetConfig config);
 
   TargetConfig config_;
   std::string serial_;
   std::vector<Namespace> namespaces_;
   std::vector<const Namespace*> by_nsid_;
-  std::vector<SocketAddress> addresses_;
+  DiscoveryService discovery_;
 
   mutable std::mutex mutex_;
   std::map<nvme::Cntlid, std::weak_ptr<Controller>> controllers_;

@@ -80,7 +80,7 @@ Result<> NvmeTarget::start() {
     acceptors.push_back(std::move(acceptor).value());
   }
   addresses_ = addresses;
-  core_->subsystem->set_addresses(std::move(addresses));
+  announce_discovery_change(core_->subsystem->discovery().set_addresses(std::move(addresses)));
   core_->started = core_->shards.front()->poller().clock().now();
   core_->running_shards = core_->shards.size();
   started_ = true;
@@ -114,10 +114,23 @@ Result<> NvmeTarget::stop(Nanos deadline) {
 }
 
 void NvmeTarget::notify_namespace_changed(std::uint32_t nsid) {
-  for (const auto& controller : core_->subsystem->controllers()) {
-    const target::QueueRef admin = controller->admin();
-    admin.shard->deliver_event(admin.connection, target::EventKind::kNamespaceChanged, nvme::Nsid{nsid}, nullptr);
-  }
+  core_->deliver_to_all(target::EventKind::kNamespaceChanged, nvme::Nsid{nsid}, nullptr);
+}
+
+void NvmeTarget::announce_discovery_change(bool changed) {
+  if (changed) core_->deliver_to_all(target::EventKind::kDiscoveryChanged, nvme::kNoNamespace, nullptr);
+}
+
+Result<> NvmeTarget::set_allowed_hosts(std::vector<std::string> hosts) {
+  LEAP_TRY_VOID(validate_allowed_hosts(hosts));
+  announce_discovery_change(core_->subsystem->discovery().set_allowed_hosts(std::move(hosts)));
+  return {};
+}
+
+Result<> NvmeTarget::set_referrals(std::vector<SocketAddress> referrals) {
+  LEAP_TRY_VOID(validate_referrals(referrals));
+  announce_discovery_change(core_->subsystem->discovery().set_referrals(std::move(referrals)));
+  return {};
 }
 
 NvmeTarget::Probe NvmeTarget::probe() const {

@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/metrics.h"
@@ -89,11 +90,17 @@ class NvmeTarget {
   /// Tells every host that asked for it that something about a namespace has changed.
   void notify_namespace_changed(std::uint32_t nsid);
 
+  /// Who may use the subsystem from now on (empty: any host), and which other discovery services are pointed to. Hosts
+  /// with a persistent discovery connection hear of it. Associations that exist are not ended. Errors: as validate().
+  Result<> set_allowed_hosts(std::vector<std::string> hosts);
+  Result<> set_referrals(std::vector<SocketAddress> referrals);
+
   [[nodiscard]] Probe probe() const;
   void append_metrics(MetricsText& page) const;
 
  private:
   explicit NvmeTarget(std::unique_ptr<target::Core> core);
+  void announce_discovery_change(bool changed);
 
   std::unique_ptr<target::Core> core_;
   std::vector<SocketAddress> addresses_;

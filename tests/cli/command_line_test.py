@@ -13,7 +13,7 @@ import sys
 import unittest
 
 LEAP = ""
-COMMANDS = ("demo", "target", "worker", "format", "block", "identify", "bench", "completion")
+COMMANDS = ("demo", "target", "worker", "format", "block", "discover", "identify", "bench", "completion")
 
 
 def leap(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -29,7 +29,7 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(leap(command, "--help").returncode, 0)
 
     def test_wrong_usage_is_status_2(self) -> None:
-        for arguments in ((), ("nonsense",), ("bench", "io"), ("block", "get"), ("block", "get", "--id", "-1"), ("target", "--nqn", "x")):
+        for arguments in ((), ("nonsense",), ("bench", "io"), ("discover",), ("block", "get"), ("block", "get", "--id", "-1"), ("target", "--nqn", "x")):
             done = leap(*arguments)
             self.assertEqual(done.returncode, 2, arguments)
             self.assertTrue(done.stderr)

@@ -181,7 +181,7 @@ void FakeTarget::Connection::identify(const Command& command) {
       id.mdts = target.options.mdts;
       id.kas = target.options.kas;
       id.aerl = target.options.aerl;
-      id.oaes = nvme::kOaesNamespaceAttribute;
+      id.oaes = target.options.discovery ? nvme::kOaesDiscoveryLogChange : nvme::kOaesNamespaceAttribute;
       id.vwc = nvme::kVwcPresent;
       id.oncs = nvme::kOncsWriteZeroes | nvme::kOncsDatasetManagement;
       id.maxcmd = 1024;

@@ -80,8 +80,11 @@ class LinuxHost(InteropCase):
 
     def test_discovery_lists_the_subsystem(self) -> None:
         log = self.guest.run(f"nvme discover -t tcp -a {HOST} -s {self.port}")
-        self.assertIn("Number of Records 1", log)
-        entry = {"trtype": "tcp", "subtype": "nvme subsystem", "traddr": "127.0.0.1", "trsvcid": self.port, "subnqn": NQN}
+        self.assertIn("Number of Records 2", log)
+        self.assertIn("current discovery subsystem", log)
+        self.assertNotIn("unrecognized", log)
+        entry = {"trtype": "tcp", "subtype": "nvme subsystem", "traddr": "127.0.0.1", "trsvcid": self.port, "subnqn": NQN,
+                 "treq": "not specified, sq flow control disable supported", "sectype": "none"}
         for field, value in entry.items():
             self.assertRegex(log, rf"(?m)^{field}: +{value}$")
 

@@ -23,7 +23,6 @@ BOTH_DIGESTS = ("--hdgst", "--ddgst")
 LOADS = (("randrw", "4k", "32"), ("rw", "128k", "16"), ("randrw", "1m", "4"))
 BLOCK_SIZES = (1, 511, 4096, 4097, 128 << 10, MIB + 1, 5_000_001)
 DISCOVERY_NQN = "nqn.2014-08.org.nvmexpress.discovery"
-AWAITS_DISCOVER = "there is no leap discover yet"
 
 
 def contents(block: int, size: int, generation: int) -> bytes:
@@ -75,11 +74,13 @@ class LinuxTarget(InteropCase):
         self.assertEqual((found["model"], found["subnqn"], found["discovery"]), ("Linux", DISCOVERY_NQN, True))
         self.assertEqual(found["namespaces"], [])
 
-    @unittest.skip(AWAITS_DISCOVER)
     def test_discover_lists_the_subsystem_and_its_port(self) -> None:
         listed = self.leap("discover", f"127.0.0.1:{self.guest.port}").decode()
         self.assertIn(NQN, listed)
         self.assertIn("4420", listed)
+        log = json.loads(self.leap("discover", f"127.0.0.1:{self.guest.port}", "--json"))["discovery"][0]
+        found = {(entry["subtype"], entry["subnqn"], entry["trtype"], entry["problem"]) for entry in log["records"]}
+        self.assertIn(("nvme subsystem", NQN, "tcp", ""), found)
 
     def test_verified_loads_without_and_with_digests(self) -> None:
         for nsid, digests in ((1, ()), (1, BOTH_DIGESTS), (2, BOTH_DIGESTS)):

@@ -77,6 +77,17 @@ class Contract(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual([ns["size"] for ns in json.loads(done.stdout)["namespaces"]], [256 << 20, 64 << 20, 128 << 20])
 
+    def test_discover_lists_the_target(self) -> None:
+        where = f"127.0.0.1:{self.port}"
+        done = leap("discover", where)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(f"subnqn:  {NQN}\n", done.stdout.decode())
+        log = json.loads(leap("discover", where, "--json", "--follow-referrals").stdout)["discovery"][0]
+        self.assertEqual([(entry["subtype"], entry["trsvcid"], entry["problem"]) for entry in log["records"]],
+                         [("current discovery subsystem", str(self.port), ""), ("nvme subsystem", str(self.port), "")])
+        self.fails_with("is no discovery controller", "discover", self.device)
+        self.fails_with("hostnqn", "discover", where, "--hostnqn", "me")
+
     def test_wrong_devices_are_one_clear_error(self) -> None:
         self.fails_with("--nsid", "bench", "io", "--device", self.device)  # several namespaces: which?
         self.fails_with("has no namespace 9", "bench", "io", "--device", self.device, "--nsid", "9")

@@ -25,6 +25,7 @@ struct TargetOptions {
   std::string pool = "64MiB";
   std::string in_capsule = "8KiB";
   std::uint32_t queue_depth = 128;
+  bool check_protocol = false;
 };
 
 Result<TargetRunner::Options> runner_options(const TargetOptions& options) {
@@ -37,6 +38,7 @@ Result<TargetRunner::Options> runner_options(const TargetOptions& options) {
   runner.target.allowed_hosts = options.hosts;
   runner.target.firmware = LEAP_VERSION;
   runner.target.queue_depth = options.queue_depth;
+  runner.target.protocol_checker = options.check_protocol;
   LEAP_TRY(const std::uint64_t in_capsule, parse_size(options.in_capsule));
   runner.target.in_capsule_data_size = static_cast<std::uint32_t>(std::min<std::uint64_t>(in_capsule, UINT32_MAX));
   runner.namespaces = options.namespaces;
@@ -83,6 +85,8 @@ void add_target(CLI::App& app, Chosen& chosen) {
   command->add_option("--in-capsule", options->in_capsule, "write data accepted inside a command")
       ->capture_default_str();
   command->add_option("--queue-depth", options->queue_depth, "entries per queue")->capture_default_str();
+  command->add_flag("--check-protocol", options->check_protocol,
+                    "hold every PDU of both ends against the specification; log and count offences");
   command->callback([&chosen, options] {
     chosen.action = [options] {
       block_stop_signals();

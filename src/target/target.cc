@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "nvme/pdu_checker.h"
 #include "target/core.h"
 #include "target/tcp/connection.h"
 #include "target/tcp/listener.h"
@@ -171,6 +172,11 @@ void NvmeTarget::append_metrics(MetricsText& page) const {
   page.counter("leap_target_read_bytes_total", "Bytes asked for by Read commands", sum.read_bytes);
   page.counter("leap_target_written_bytes_total", "Bytes announced by Write commands", sum.written_bytes);
   page.counter("leap_target_digest_errors_total", "Data digests of hosts that did not match", sum.digest_errors);
+  const auto& violations = nvme::PduChecker::violations(nvme::ConnectionEnd::kController);
+  const char* const kViolations = "leap_target_protocol_violations_total";
+  const char* const kViolationsHelp = "PDUs that broke NVMe/TCP, while the protocol checker is on";
+  page.counter(kViolations, kViolationsHelp, violations.own.value(), {{"by", "target"}});
+  page.counter(kViolations, kViolationsHelp, violations.peer.value(), {{"by", "host"}});
   page.counter("leap_target_r2ts_total", "R2T PDUs sent", sum.r2ts);
   page.counter("leap_target_buffer_waits_total", "Commands that waited for buffer memory", sum.buffer_waits);
 }

@@ -44,6 +44,11 @@ Connection::Connection(Shard& shard, ConnectionId id, std::unique_ptr<Stream> st
   params_.cpda = 0;  // Linux accepts nothing else
   params_.maxh2cdata = config.max_h2c_data;
   params_.in_capsule_bytes = std::max(config.in_capsule_data_size, nvme::kAdminInCapsuleBytes);
+  const nvme::PduMonitor::Config monitor{.end = nvme::ConnectionEnd::kController,
+                                         .commands = max_entries(config, true),
+                                         .r2ts = config.max_r2ts,
+                                         .in_capsule_bytes = config.in_capsule_data_size};
+  checker_ = nvme::PduChecker::make(config.protocol_checker, monitor, peer_);
   deadline_.arm(handshake_deadline_);
 }
 

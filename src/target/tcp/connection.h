@@ -25,6 +25,7 @@
 #include <string>
 
 #include "nvme/pdu.h"
+#include "nvme/pdu_checker.h"
 #include "nvme/pdu_frame.h"
 #include "poller/net.h"
 #include "poller/rx_buffer.h"
@@ -83,6 +84,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
   [[nodiscard]] bool receive_once();
   void parse();
   [[nodiscard]] bool parse_pdu();
+  void show_received(const nvme::PduFrame& frame);
   void on_icreq(const nvme::PduFrame& frame);
   void on_capsule(const nvme::PduFrame& frame);
   void on_h2c_data(const nvme::PduFrame& frame);
@@ -95,6 +97,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
 
   // send.cc
   void send_icresp();
+  [[nodiscard]] std::uint16_t ttag(const Request& request, std::uint32_t r2t) const;
   void send_r2ts(Request& request);
   void respond(Request& request);
   [[nodiscard]] bool send_data(Request& request, const nvme::Completion& cqe);
@@ -117,6 +120,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
   bool blocked_ = false;  // the socket takes no more for now
 
   nvme::ConnectionParams params_;
+  std::unique_ptr<nvme::PduChecker> checker_;  // nullptr: nobody watches
   RxBuffer rx_;
   TxQueue tx_;
   std::unique_ptr<RequestSlots> slots_;

@@ -8,6 +8,7 @@
 
 #include "memory/dma_pool.h"
 #include "nvme/nqn.h"
+#include "target/chaos/spec.h"
 
 namespace leap {
 namespace {
@@ -95,6 +96,7 @@ Result<> TargetConfig::validate() {
   LEAP_TRY_VOID(printable("serial", serial, 20));
   LEAP_TRY_VOID(printable("firmware", firmware, 8));
   LEAP_TRY_VOID(check_limits(*this));
+  if (auto spec = target::ChaosSpec::parse(chaos); !spec.ok()) return std::move(spec).error().context("NVMe target");
   return check_namespaces(namespaces);
 }
 

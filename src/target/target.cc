@@ -50,6 +50,10 @@ Result<std::unique_ptr<NvmeTarget>> NvmeTarget::create(Config config, std::vecto
   LEAP_TRY_VOID(check_seats(config, seats));
   auto core = std::make_unique<Core>();
   core->net = &net;
+  if (!config.chaos.empty() || config.chaos_control) {
+    LEAP_TRY(target::ChaosSpec chaos, target::ChaosSpec::parse(config.chaos));
+    core->chaos = std::make_unique<target::ChaosControl>(std::move(chaos));
+  }
   LEAP_TRY(core->subsystem, Subsystem::create(std::move(config)));
   for (const Seat& seat : seats) {
     core->shards.push_back(std::make_unique<Shard>(*core, core->shards.size(), seat.poller, seat.pool));
@@ -146,7 +150,19 @@ NvmeTarget::Probe NvmeTarget::probe() const {
   return sum;
 }
 
+Result<> NvmeTarget::set_chaos(std::string_view spec) {
+  if (!core_->subsystem->config().chaos_control) {
+    return Error(Errc::kWrongState, "NVMe target: it was started without chaos_control").in(ErrorDomain::kConfig);
+  }
+  LEAP_TRY(target::ChaosSpec chaos, target::ChaosSpec::parse(spec));
+  core_->chaos->replace(std::move(chaos));
+  return {};
+}
+
+std::string NvmeTarget::chaos_report() const { return core_->chaos == nullptr ? "" : core_->chaos->report(); }
+
 void NvmeTarget::append_metrics(MetricsText& page) const {
+  if (core_->chaos != nullptr) core_->chaos->append_metrics(page);
   const Probe sum = probe();
   const auto level = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
   page.gauge("leap_target_connections", "TCP connections of the NVMe target", level(sum.connections_now));

@@ -18,6 +18,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/metrics.h"
@@ -88,6 +90,12 @@ class NvmeTarget {
 
   /// Tells every host that asked for it that something about a namespace has changed.
   void notify_namespace_changed(std::uint32_t nsid);
+
+  /// From now on these faults (chaos/spec.h), on old connections and new ones; empty: none. Errors: kWrongState
+  /// (chaos_control was not asked for), kInvalidArgument (names the rule; nothing changes).
+  Result<> set_chaos(std::string_view spec);
+  /// One line per rule in force: how often it has struck, and what it says.
+  [[nodiscard]] std::string chaos_report() const;
 
   [[nodiscard]] Probe probe() const;
   void append_metrics(MetricsText& page) const;

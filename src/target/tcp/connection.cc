@@ -38,6 +38,11 @@ Connection::Connection(Shard& shard, ConnectionId id, std::unique_ptr<Stream> st
       session_(shard, *this),
       deadline_(shard.poller().timers(), &Connection::deadline_passed, this),
       handshake_deadline_(shard.poller().clock().now() + session_.subsystem().config().handshake_timeout) {
+  if (shard.core().chaos != nullptr) {
+    auto chaos = std::make_unique<ChaosStream>(std::move(stream_), *shard.core().chaos);
+    chaos_ = chaos.get();
+    stream_ = std::move(chaos);
+  }
   const TargetConfig& config = session_.subsystem().config();
   params_.hdgst = config.header_digest;
   params_.ddgst = config.data_digest;

@@ -31,6 +31,7 @@
 #include "poller/rx_buffer.h"
 #include "poller/timer.h"
 #include "poller/tx_queue.h"
+#include "target/chaos/chaos_stream.h"
 #include "target/request.h"
 #include "target/session.h"
 #include "target/tcp/connection_state.h"
@@ -111,6 +112,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
   Shard& shard_;
   const ConnectionId id_;
   std::unique_ptr<Stream> stream_;
+  ChaosStream* chaos_ = nullptr;  // the same stream, when it breaks on purpose
   const std::string peer_;
   const SocketAddress local_;
   ConnectionState state_ = ConnectionState::kHandshake;

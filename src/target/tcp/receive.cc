@@ -109,6 +109,7 @@ void Connection::on_capsule(const nvme::PduFrame& frame) {
   }
   std::memcpy(&request->cmd, pdu.data() + offsetof(nvme::CapsuleCmdPdu, cmd), sizeof request->cmd);
   request->capsule_bytes = frame.at.data_bytes;
+  if (chaos_ != nullptr) request->refused = chaos_->on_command(request->cmd).value_or(NvmeStatusCode{});
   if (frame.at.data_digest_bytes != 0) {
     const auto data = pdu.subspan(frame.at.data_offset, frame.at.data_bytes);
     const std::uint32_t expected = load_le32(pdu.data() + frame.at.data_offset + frame.at.data_bytes);

@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 
 #include "../support/poller_thread.h"
+#include "../support/stamped.h"
 #include "host/controller.h"
 #include "nvme/nvm_command.h"
 #include "nvme/status.h"
@@ -41,20 +42,6 @@ struct Outcome {
   std::uint64_t late = 0;
   std::vector<Error> errors;
 };
-
-void stamp(DmaBuf& data, std::uint64_t lba, std::uint32_t round) {
-  for (std::size_t at = 0; at + 8 <= data.size(); at += 8) {
-    const std::uint64_t word = (lba * 0x9E3779B97F4A7C15ULL) ^ (at << 20) ^ round;
-    std::memcpy(data.data() + at, &word, sizeof word);
-  }
-}
-bool stamped(const DmaBuf& data, std::uint64_t lba, std::uint32_t round) {
-  for (std::size_t at = 0; at + 8 <= data.size(); at += 8) {
-    const std::uint64_t word = (lba * 0x9E3779B97F4A7C15ULL) ^ (at << 20) ^ round;
-    if (std::memcmp(data.data() + at, &word, sizeof word) != 0) return false;
-  }
-  return true;
-}
 
 class Watch {
  public:

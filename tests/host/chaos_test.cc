@@ -7,10 +7,12 @@
 
 #include <gtest/gtest.h>
 
+#include "../support/check_protocol.h"
 #include "../support/poller_thread.h"
 #include "../support/stamped.h"
 #include "host/controller.h"
 #include "nvme/nvm_command.h"
+#include "nvme/pdu_checker.h"
 #include "nvme/status.h"
 #include "poller/dma_await.h"
 #include "target/target_runner.h"
@@ -340,6 +342,27 @@ TEST_F(ManySeeds, WhileConnectingAndEnding) {
   RecordProperty("connected", std::to_string(connected));
   std::printf("%llu of %llu connected\n", static_cast<unsigned long long>(connected),
               static_cast<unsigned long long>(seeds));
+}
+
+TEST(Chaos, ProtocolCheckerTellsWhatTheTargetDoesWhenAskedFor) {
+  const OnlyAsConfigured configured;
+  const auto& found = nvme::PduChecker::violations(nvme::ConnectionEnd::kHost);
+  for (const bool asked : {false, true}) {
+    ChaosTarget target("duplicate-r2t:nth=1");
+    PollerThread home;
+    ControllerConfig config = target.config(false);
+    config.protocol_checker = asked;
+    const auto connect = [&](NvmePoller& poller) {
+      return NvmeController::connect(poller, home.pool(), Net::system(), config);
+    };
+    auto controller = home.run(connect).value();
+    const std::uint64_t before = found.peer.value();
+    const std::uint64_t ours = found.own.value();
+    (void)home.run([&](NvmePoller& poller) { return work(*controller, poller, home.pool(), 1, 1); });
+    EXPECT_EQ(found.peer.value() - before, asked ? 1U : 0U);
+    EXPECT_EQ(found.own.value(), ours);
+    (void)home.run([&](NvmePoller&) { return controller->shutdown(seconds(2)); });
+  }
 }
 
 TEST(Chaos, SilentTargetIsNamedInTime) {

@@ -8,13 +8,18 @@
 namespace leap::test {
 namespace {
 
-[[maybe_unused]] const bool kChecked = [] {
-  nvme::PduChecker::check_everything([](nvme::PduRule rule, const std::string& what) {
-    if (rule == nvme::PduRule::kConnectFirst && connect_is_left_out.load()) return;
-    ADD_FAILURE() << what;
-  });
+void on_own_violation(nvme::PduRule rule, const std::string& what) {
+  if (rule == nvme::PduRule::kConnectFirst && connect_is_left_out.load()) return;
+  ADD_FAILURE() << what;
+}
+
+[[maybe_unused]] const bool kWatched = [] {
+  watch_every_connection(true);
   return true;
 }();
 
 }  // namespace
+
+void watch_every_connection(bool on) { nvme::PduChecker::check_everything(on ? &on_own_violation : nullptr); }
+
 }  // namespace leap::test

@@ -464,7 +464,10 @@ TEST(AdminSocket, AnswersInLines) {
   EXPECT_EQ(client.ask("chaos rset"), "error: chaos rule 1 'rset': unknown fault 'rset'\n");
   EXPECT_EQ(client.ask("chaos off"), "ok\n");
   EXPECT_EQ(client.ask("chaos"), "ok\n");
-  EXPECT_TRUE(client.ask("metrics").find("leap_target_connections") != std::string::npos);
+  EXPECT_EQ(client.ask("chaos drop:nth=9"), "ok\n");
+  const std::string page = client.ask("metrics");
+  EXPECT_NE(page.find("leap_target_connections"), std::string::npos);
+  EXPECT_NE(page.find("leap_target_chaos_faults_total{rule=\"drop:nth=9\"} 0"), std::string::npos);
   EXPECT_TRUE(client.ask("help").find("stop-reading") != std::string::npos);
   EXPECT_TRUE(client.ask("reboot").starts_with("error: unknown command 'reboot'"));
 }

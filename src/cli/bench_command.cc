@@ -89,6 +89,8 @@ void add_bench_io(CLI::App& bench, Chosen& chosen) {
                     "write even if the device holds data of others, which is lost (--verify always writes)");
   command->add_flag("--hdgst", options->session.header_digest, "ask for NVMe/TCP header digests");
   command->add_flag("--ddgst", options->session.data_digest, "ask for NVMe/TCP data digests");
+  command->add_flag("--check-protocol", options->session.protocol_checker,
+                    "hold every PDU of both ends against the specification; log offences");
   command->add_flag("--json", options->json, "print one JSON object");
   command->callback([&chosen, options] { chosen.action = [options] { return run_io(*options); }; });
 }

@@ -9,6 +9,8 @@
 #include "base/units.h"
 #include "cli/command.h"
 #include "cli/signals.h"
+#include "target/admin_socket.h"
+#include "target/chaos/spec.h"
 #include "target/target_runner.h"
 
 namespace leap::cli {
@@ -26,6 +28,9 @@ struct TargetOptions {
   std::string pool = "64MiB";
   std::string in_capsule = "8KiB";
   std::uint32_t queue_depth = 128;
+  bool check_protocol = false;
+  std::string chaos;
+  std::string admin;
 };
 
 Result<TargetRunner::Options> runner_options(const TargetOptions& options) {
@@ -42,6 +47,9 @@ Result<TargetRunner::Options> runner_options(const TargetOptions& options) {
   runner.target.allowed_hosts = options.hosts;
   runner.target.firmware = LEAP_VERSION;
   runner.target.queue_depth = options.queue_depth;
+  runner.target.protocol_checker = options.check_protocol;
+  runner.target.chaos = options.chaos;
+  runner.target.chaos_control = !options.admin.empty();
   LEAP_TRY(const std::uint64_t in_capsule, parse_size(options.in_capsule));
   runner.target.in_capsule_data_size = static_cast<std::uint32_t>(std::min<std::uint64_t>(in_capsule, UINT32_MAX));
   runner.namespaces = options.namespaces;
@@ -61,10 +69,17 @@ Result<> serve(const TargetOptions& options) {
   for (const SocketAddress& address : runner->target().addresses())
     addresses += fmt::format("{}{}", addresses.empty() ? "" : " ", address.to_string());
   log_info("{}", runner->memory_report());
+  std::unique_ptr<AdminSocket> admin;
+  if (!options.admin.empty()) {
+    LEAP_TRY(admin, AdminSocket::open(options.admin, runner->target()));
+    log_info("admin socket on {}", admin->address());
+  }
+  if (!options.chaos.empty()) log_warn("this target breaks on purpose: {}", options.chaos);
   fmt::print("ready {} on {}, {} namespace{}\n", options.nqn, addresses, runner->devices().size(),
              runner->devices().size() == 1 ? "" : "s");
   std::fflush(stdout);
   wait_for_stop_signal();
+  admin.reset();
   return runner->stop(kStopLimit);
 }
 
@@ -90,6 +105,12 @@ void add_target(CLI::App& app, Chosen& chosen) {
   command->add_option("--in-capsule", options->in_capsule, "write data accepted inside a command")
       ->capture_default_str();
   command->add_option("--queue-depth", options->queue_depth, "entries per queue")->capture_default_str();
+  command->add_flag("--check-protocol", options->check_protocol,
+                    "hold every PDU of both ends against the specification; log and count offences");
+  command->add_option("--chaos", options->chaos, "SPEC: break on purpose, to test hosts; see below");
+  command->add_option("--admin", options->admin,
+                      "HOST:PORT on loopback, or /PATH of a unix socket: `chaos SPEC`, `metrics`, `help` as lines");
+  command->footer(fmt::format("--chaos {}", target::chaos_help()));
   command->callback([&chosen, options] {
     chosen.action = [options] {
       block_stop_signals();

@@ -48,6 +48,7 @@ Result<> check_options(const DeviceSession::Options& options, DeviceKind kind) {
   if (kind != DeviceKind::kNvme && options.nsid) return bad("a namespace (--nsid) is for NVMe devices only");
   if (kind != DeviceKind::kNvme && (options.header_digest || options.data_digest))
     return bad("digests are for NVMe devices only");
+  if (kind != DeviceKind::kNvme && options.protocol_checker) return bad("only NVMe has a protocol to check");
   return {};
 }
 
@@ -76,6 +77,7 @@ Result<std::unique_ptr<DeviceSession>> DeviceSession::open(const std::string& de
     if (options.nsid) target.address.nsid = nvme::Nsid(*options.nsid);
     target.header_digest = options.header_digest;
     target.data_digest = options.data_digest;
+    target.protocol_checker = options.protocol_checker;
     config.enabled = true;
     config.expand_discovery = false;  // the one controller that was named
     config.targets.push_back(std::move(target));

@@ -23,6 +23,7 @@ class DeviceSession {
     std::uint32_t io_queue_depth = 128;
     bool header_digest = false;
     bool data_digest = false;
+    bool protocol_checker = false;  ///< as ControllerConfig
     Nanos connect_timeout = std::chrono::seconds(10);
     bool any_namespace = false;  ///< success without a device, too: only the controller is wanted
   };

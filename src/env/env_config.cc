@@ -199,6 +199,7 @@ NvmeTargetConfig read_target(ConfigTable table, const NvmeEnvConfig& env) {
   target.io_timeout = table.duration(spelling(table, "io_timeout"), Nanos{0}, Nanos{0}, kLongest);
   target.header_digest = table.boolean("hdgst", false);
   target.data_digest = table.boolean("ddgst", false);
+  target.protocol_checker = table.boolean("protocol_checker", false);
   if (env.enabled) {
     for (const auto& [key, what] : target_problems(target, env.poll_interval))
       table.report(as_written(table, key), what);

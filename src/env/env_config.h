@@ -24,6 +24,7 @@ struct NvmeTargetConfig {
   Nanos io_timeout{0};             ///< 0: the environment's
   bool header_digest = false;      ///< hdgst (Leap)
   bool data_digest = false;        ///< ddgst (Leap)
+  bool protocol_checker = false;   ///< protocol_checker (Leap): report violations of NVMe/TCP by either end
 };
 
 struct NvmeEnvConfig {

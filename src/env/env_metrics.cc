@@ -1,6 +1,7 @@
 // NvmeEnv::append_metrics: what the environment shows on /metrics.
 #include "base/metrics.h"
 #include "env/nvme_env.h"
+#include "nvme/pdu_checker.h"
 
 namespace leap {
 namespace {
@@ -68,6 +69,11 @@ void NvmeEnv::append_metrics(MetricsText& page) const {
                  labels);
   }
   for (BlockDevice* device : devices()) append_device(page, static_cast<NvmeBdev&>(*device));
+  const auto& violations = nvme::PduChecker::violations(nvme::ConnectionEnd::kHost);
+  const char* const kViolations = "leap_host_protocol_violations_total";
+  const char* const kViolationsHelp = "PDUs that broke NVMe/TCP, on connections with protocol_checker";
+  page.counter(kViolations, kViolationsHelp, violations.own.value(), {{"by", "host"}});
+  page.counter(kViolations, kViolationsHelp, violations.peer.value(), {{"by", "target"}});
   for (const auto& controller : controllers()) {
     for (const auto& [name, probe] : controller->queue_probes()) append_queue_pair(page, name, *probe);
   }

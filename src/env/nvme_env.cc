@@ -100,6 +100,7 @@ LinkConfig NvmeEnv::link_config(const NvmeTargetConfig& target, const HostIdenti
   controller.hostid = host.id;
   controller.header_digest = target.header_digest;
   controller.data_digest = target.data_digest;
+  controller.protocol_checker = target.protocol_checker;
   controller.io_queue_depth = config_.io_queue_depth;
   const auto most = target.io_queues > 0 ? target.io_queues : static_cast<std::uint32_t>(pollers_.size());
   controller.max_io_queues = std::min(most, kMostIoQueues);

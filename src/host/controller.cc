@@ -132,6 +132,7 @@ TcpQueuePair::TcpConfig NvmeController::connection_parameters() const {
   connection.header_digest = config_.header_digest;
   connection.data_digest = config_.data_digest;
   connection.maxr2t = config_.maxr2t;
+  connection.protocol_checker = config_.protocol_checker;
   connection.receive_buffer = config_.receive_buffer;
   return connection;
 }

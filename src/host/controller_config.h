@@ -14,10 +14,11 @@ namespace leap {
 struct ControllerConfig {
   /// TCP, with a numeric traddr: names are resolved beforehand (resolve_address in host/resolve.h), never on a poller.
   nvme::TransportAddress address;
-  std::string hostnqn;         ///< who we are; address.hostnqn wins when it is set. Required.
-  Uuid hostid;                 ///< Host Identifier; not nil. The same host NQN must always come with the same id.
-  bool header_digest = false;  ///< ask for it; a target that declines fails the connection
-  bool data_digest = false;    ///< likewise
+  std::string hostnqn;            ///< who we are; address.hostnqn wins when it is set. Required.
+  Uuid hostid;                    ///< Host Identifier; not nil. The same host NQN must always come with the same id.
+  bool header_digest = false;     ///< ask for it; a target that declines fails the connection
+  bool data_digest = false;       ///< likewise
+  bool protocol_checker = false;  ///< hold every PDU of both ends against the specification; log and count offences
   bool disable_sq_flow_control = true;  ///< on I/O queues: lets targets leave out the response of a successful read
   std::uint32_t io_queue_depth = 128;   ///< entries, 2 .. 4096; one less is in flight. The controller may have fewer.
   std::uint32_t max_io_queues = 16;     ///< one per poller that opens one, 1 .. 256

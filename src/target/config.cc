@@ -8,6 +8,7 @@
 
 #include "memory/dma_pool.h"
 #include "nvme/nqn.h"
+#include "target/chaos/spec.h"
 #include "target/discovery_service.h"
 
 namespace leap {
@@ -114,6 +115,7 @@ Result<> TargetConfig::validate() {
   LEAP_TRY_VOID(printable("serial", serial, 20));
   LEAP_TRY_VOID(printable("firmware", firmware, 8));
   LEAP_TRY_VOID(check_limits(*this));
+  if (auto spec = target::ChaosSpec::parse(chaos); !spec.ok()) return std::move(spec).error().context("NVMe target");
   return check_namespaces(namespaces);
 }
 

@@ -63,6 +63,10 @@ struct TargetConfig {
   bool header_digest = true;   ///< grant header digests to hosts that ask
   bool data_digest = true;     ///< grant data digests to hosts that ask
   C2hSuccess c2h_success = C2hSuccess::kAlways;
+  bool protocol_checker = false;  ///< hold every PDU of both ends against the specification; log and count offences
+
+  std::string chaos;           ///< faults to inject (chaos/spec.h); empty: none
+  bool chaos_control = false;  ///< NvmeTarget::set_chaos() may change them while it runs
 
   Nanos handshake_timeout = std::chrono::seconds(10);  ///< from accept to a successful Connect
   Nanos stall_timeout = std::chrono::seconds(30);  ///< a peer that owes us data, or reads nothing, is closed after this

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "poller/net.h"
+#include "target/chaos/plan.h"
 #include "target/shard.h"
 #include "target/subsystem.h"
 
@@ -19,6 +20,7 @@ namespace leap::target {
 struct Core {
   std::unique_ptr<Subsystem> subsystem;
   Net* net = nullptr;
+  std::unique_ptr<ChaosControl> chaos;  ///< nullptr: a target that behaves
   std::vector<std::unique_ptr<Shard>> shards;
   TimePoint started;
 

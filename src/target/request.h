@@ -63,6 +63,7 @@ struct Request : IntrusiveListNode {
   std::uint16_t slot = 0;  ///< index of this slot, for ever
   RequestState state = RequestState::kFree;
   std::uint32_t capsule_bytes = 0;  ///< DATA bytes in the command capsule
+  NvmeStatusCode refused;           ///< not success: fail the command with this, whatever it asks for
 
   // Set by the command layer.
   nvme::DataDirection direction = nvme::DataDirection::kNone;  ///< of data that will really move
@@ -110,6 +111,7 @@ struct Request : IntrusiveListNode {
     capsule_bytes = capsule_offset = length = received = requested = 0;
     dw0 = dw1 = 0;
     status = {};
+    refused = {};
     data = {};
     page.reset();
   }

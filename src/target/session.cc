@@ -47,6 +47,7 @@ Step Session::begin(Request& request) {
     controller_->mark_active(qid_);
   }
   if (request.digest_failed) return request.fail(status(GenericStatus::kTransientTransportError));
+  if (!request.refused.ok()) return request.fail(request.refused);
   const nvme::Command& cmd = request.cmd;
   // Fabrics knows neither PRPs nor metadata segments, and we announce no fused operations (NVMe Base 2.0, 3.3.3.1).
   if (cmd.psdt() != nvme::Psdt::kSgl || cmd.fuse() != nvme::Fuse::kNormal) {

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/units.h"
+#include "nvme/pdu_checker.h"
 #include "target/core.h"
 #include "target/tcp/connection.h"
 #include "target/tcp/listener.h"
@@ -49,6 +50,10 @@ Result<std::unique_ptr<NvmeTarget>> NvmeTarget::create(Config config, std::vecto
   LEAP_TRY_VOID(check_seats(config, seats));
   auto core = std::make_unique<Core>();
   core->net = &net;
+  if (!config.chaos.empty() || config.chaos_control) {
+    LEAP_TRY(target::ChaosSpec chaos, target::ChaosSpec::parse(config.chaos));
+    core->chaos = std::make_unique<target::ChaosControl>(std::move(chaos));
+  }
   LEAP_TRY(core->subsystem, Subsystem::create(std::move(config)));
   for (const Seat& seat : seats) {
     core->shards.push_back(std::make_unique<Shard>(*core, core->shards.size(), seat.poller, seat.pool));
@@ -158,7 +163,19 @@ NvmeTarget::Probe NvmeTarget::probe() const {
   return sum;
 }
 
+Result<> NvmeTarget::set_chaos(std::string_view spec) {
+  if (!core_->subsystem->config().chaos_control) {
+    return Error(Errc::kWrongState, "NVMe target: it was started without chaos_control").in(ErrorDomain::kConfig);
+  }
+  LEAP_TRY(target::ChaosSpec chaos, target::ChaosSpec::parse(spec));
+  core_->chaos->replace(std::move(chaos));
+  return {};
+}
+
+std::string NvmeTarget::chaos_report() const { return core_->chaos == nullptr ? "" : core_->chaos->report(); }
+
 void NvmeTarget::append_metrics(MetricsText& page) const {
+  if (core_->chaos != nullptr) core_->chaos->append_metrics(page);
   const Probe sum = probe();
   const auto level = [](std::uint64_t value) { return static_cast<std::int64_t>(value); };
   page.gauge("leap_target_connections", "TCP connections of the NVMe target", level(sum.connections_now));
@@ -184,6 +201,11 @@ void NvmeTarget::append_metrics(MetricsText& page) const {
   page.counter("leap_target_read_bytes_total", "Bytes asked for by Read commands", sum.read_bytes);
   page.counter("leap_target_written_bytes_total", "Bytes announced by Write commands", sum.written_bytes);
   page.counter("leap_target_digest_errors_total", "Data digests of hosts that did not match", sum.digest_errors);
+  const auto& violations = nvme::PduChecker::violations(nvme::ConnectionEnd::kController);
+  const char* const kViolations = "leap_target_protocol_violations_total";
+  const char* const kViolationsHelp = "PDUs that broke NVMe/TCP, while the protocol checker is on";
+  page.counter(kViolations, kViolationsHelp, violations.own.value(), {{"by", "target"}});
+  page.counter(kViolations, kViolationsHelp, violations.peer.value(), {{"by", "host"}});
   page.counter("leap_target_r2ts_total", "R2T PDUs sent", sum.r2ts);
   page.counter("leap_target_buffer_waits_total", "Commands that waited for buffer memory", sum.buffer_waits);
 }

@@ -19,6 +19,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/metrics.h"
@@ -94,6 +95,11 @@ class NvmeTarget {
   /// with a persistent discovery connection hear of it. Associations that exist are not ended. Errors: as validate().
   Result<> set_allowed_hosts(std::vector<std::string> hosts);
   Result<> set_referrals(std::vector<SocketAddress> referrals);
+  /// From now on these faults (chaos/spec.h), on old connections and new ones; empty: none. Errors: kWrongState
+  /// (chaos_control was not asked for), kInvalidArgument (names the rule; nothing changes).
+  Result<> set_chaos(std::string_view spec);
+  /// One line per rule in force: how often it has struck, and what it says.
+  [[nodiscard]] std::string chaos_report() const;
 
   [[nodiscard]] Probe probe() const;
   void append_metrics(MetricsText& page) const;

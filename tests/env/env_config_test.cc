@@ -212,6 +212,7 @@ TEST(NvmeEnvConfig, EveryKeyOfATargetChangesSomething) {
       {"io_timeout_str", "\"9s\"", [](const Target& t) { return t.io_timeout == 9s; }},
       {"hdgst", "true", [](const Target& t) { return t.header_digest; }},
       {"ddgst", "true", [](const Target& t) { return t.data_digest; }},
+      {"protocol_checker", "true", [](const Target& t) { return t.protocol_checker; }},
   };
   const std::string base = "trtype = \"tcp\"\n";
   for (const TargetKey& key : keys) {

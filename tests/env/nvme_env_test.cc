@@ -217,6 +217,7 @@ TEST_F(NvmeEnvTest, EveryKeyReachesWhatItConfigures) {
   config.targets[1].keep_alive_timeout = 13s;
   config.targets[1].header_digest = true;
   config.targets[1].data_digest = true;
+  config.targets[1].protocol_checker = true;
   config.targets[1].address.hostnqn = "nqn.2024-01.io.leap:someone-else";
   auto env = NvmeEnv::start(config).value();
   EXPECT_EQ(env->arena().memory().size(), 24 * kMiB);
@@ -242,6 +243,7 @@ TEST_F(NvmeEnvTest, EveryKeyReachesWhatItConfigures) {
   EXPECT_EQ(overrides.config().keep_alive_timeout, 13s);
   EXPECT_TRUE(overrides.config().header_digest);
   EXPECT_TRUE(overrides.config().data_digest);
+  EXPECT_TRUE(overrides.config().protocol_checker);
   EXPECT_EQ(overrides.config().hostnqn, "nqn.2024-01.io.leap:someone-else");
   EXPECT_NE(overrides.config().hostid, inherits.config().hostid);
 }

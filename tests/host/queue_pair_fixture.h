@@ -8,6 +8,7 @@
 
 #include <gtest/gtest.h>
 
+#include "../support/check_protocol.h"
 #include "fake_net.h"
 #include "host/tcp/tcp_queue_pair.h"
 #include "nvme/nvm_command.h"
@@ -44,6 +45,7 @@ class QueuePairTest : public ::testing::Test {
     connected_.reset();
     qp.reset();
     EXPECT_EQ(loop.pool.probe().bytes_in_use, 0U) << "a buffer was not given back";
+    connect_is_left_out = false;
   }
 
   TcpQueuePair::TcpConfig config;  // as connect() will use it
@@ -60,6 +62,7 @@ class QueuePairTest : public ::testing::Test {
   std::unique_ptr<TcpQueuePair> qp;
 
   QueuePairTest() {
+    connect_is_left_out = true;
     config.queue.qid = nvme::Qid{1};
     config.queue.depth = 8;
     config.queue.name = "q1";

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "../support/poller_thread.h"
+#include "../support/stamped.h"
 #include "host/controller.h"
 #include "nvme/nvm_command.h"
 #include "poller/dma_await.h"
@@ -25,21 +26,6 @@ struct Way {
   C2hSuccess success;
 };
 void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
-
-/// Position-dependent content: a block that lands, or comes from, elsewhere shows.
-void stamp(DmaBuf& data, std::uint64_t lba, std::uint32_t generation) {
-  for (std::size_t at = 0; at + 8 <= data.size(); at += 8) {
-    const std::uint64_t word = (lba * 0x9E3779B97F4A7C15ULL) ^ (at << 20) ^ generation;
-    std::memcpy(data.data() + at, &word, sizeof word);
-  }
-}
-bool stamped(const DmaBuf& data, std::uint64_t lba, std::uint32_t generation) {
-  for (std::size_t at = 0; at + 8 <= data.size(); at += 8) {
-    const std::uint64_t word = (lba * 0x9E3779B97F4A7C15ULL) ^ (at << 20) ^ generation;
-    if (std::memcmp(data.data() + at, &word, sizeof word) != 0) return false;
-  }
-  return true;
-}
 
 struct Tally {
   std::uint64_t commands = 0;

@@ -35,9 +35,10 @@ class InteropCase(unittest.TestCase):
         cls.addClassCleanup(cls.guest.stop)
 
     def leap(self, *arguments: str, data: bytes = b"", timeout: float = 60) -> bytes:
-        """What `leap` prints; its failure is the test's."""
+        """What `leap` prints; its failure is the test's, and so is what a protocol checker says."""
         done = subprocess.run([self.leap_path, *arguments], input=data, capture_output=True, timeout=timeout)
         self.assertEqual(done.returncode, 0, f"leap {' '.join(arguments)}: {done.stderr.decode(errors='replace')}")
+        self.assertNotIn(b"protocol checker", done.stderr)
         return done.stdout
 
 

@@ -39,12 +39,14 @@ class LinuxHost(InteropCase):
     def serve(cls) -> Server:
         return Server(cls.dir / "target.log", cls.leap_path, "target", "--listen", f"127.0.0.1:{cls.port}", "--nqn", NQN,
                       "--namespace", f"mem:?size={NAMESPACE_BYTES}&block=512",
-                      "--namespace", f"file://{cls.backing}?size={NAMESPACE_BYTES}")
+                      "--namespace", f"file://{cls.backing}?size={NAMESPACE_BYTES}", "--check-protocol")
 
     @classmethod
     def stop_target(cls) -> None:
         if (status := cls.target.stop()) != 0:
             raise AssertionError(f"the target ended with {status}: {cls.target.log.read_text()}")
+        if "protocol checker" in (log := cls.target.log.read_text()):
+            raise AssertionError(f"Linux and the target do not agree on NVMe/TCP: {log}")
 
     @contextlib.contextmanager
     def attached(self, options: str = "") -> Iterator[None]:

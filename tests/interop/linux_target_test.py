@@ -42,7 +42,8 @@ class LinuxTarget(InteropCase):
     def bench_command(self, nsid: int, seconds: float, load: tuple[str, str, str], *options: str) -> list[str]:
         rw, block, depth = load
         return ["bench", "io", "--device", self.device, "--nsid", str(nsid), "--rw", rw, "--bs", block, "--qd", depth,
-                "--time", str(seconds), "--warmup", "0", "--range", str(RANGE), "--verify", "--json", *options]
+                "--time", str(seconds), "--warmup", "0", "--range", str(RANGE), "--verify", "--check-protocol",
+                "--json", *options]
 
     def assert_verified(self, report: dict[str, object]) -> None:
         self.assertEqual((report["errors"], report["verify_errors"]), (0, 0), report.get("first_error"))

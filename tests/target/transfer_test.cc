@@ -1,5 +1,6 @@
 // How data moves: R2T sequences, H2CData checks, C2HData forms, digests, padding, and streams cut at every byte.
 #include <cstring>
+#include <set>
 
 #include <gtest/gtest.h>
 
@@ -40,6 +41,8 @@ TEST(R2T, IsCutToItsLimitAndSeveralAreOutstandingOnlyIfBothSidesAllowIt) {
     while (hosts.io->pump()) {
     }
     ASSERT_EQ(hosts.io->r2ts.size(), std::min(host_allows, 3U)) << "outstanding at once";
+    std::set<std::uint16_t> tags;
+    for (const auto& r2t : hosts.io->r2ts) EXPECT_TRUE(tags.insert(r2t.ttag).second) << "two R2Ts with one tag";
     // Answer them one by one: each makes room for the next.
     std::uint32_t next = 0;
     for (std::size_t i = 0; i < hosts.io->r2ts.size(); ++i) {

@@ -91,14 +91,18 @@ bool PduReceiver::parse_head() {
   switch (frame.state) {
     case nvme::FrameState::kNeedMore: need_ = frame.need_bytes; return true;
     case nvme::FrameState::kInvalid: {
-      const std::size_t head = std::max<std::size_t>(nvme::header_bytes(frame.header.type), sizeof(nvme::PduHeader));
-      handler_.on_invalid(frame.error, frame.header, bytes.first(std::min(head, bytes.size())));
+      const std::size_t known = std::max<std::size_t>(nvme::header_bytes(frame.header.type), sizeof(nvme::PduHeader));
+      const auto head = bytes.first(std::min(known, bytes.size()));
+      // A header that was damaged on its way says nothing about its sender.
+      if (checker_ != nullptr && frame.error.fes != nvme::Fes::kHeaderDigestError) checker_->received(head);
+      handler_.on_invalid(frame.error, frame.header, head);
       return false;
     }
     case nvme::FrameState::kReady: break;
   }
   need_ = sizeof(nvme::PduHeader);
   ++pdus_;
+  if (checker_ != nullptr) checker_->received(bytes.first(frame.at.header_bytes));
   return deliver(frame);
 }
 

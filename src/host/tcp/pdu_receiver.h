@@ -20,6 +20,7 @@
 
 #include "nvme/pdu.h"
 #include "nvme/pdu_check.h"
+#include "nvme/pdu_checker.h"
 #include "nvme/pdu_frame.h"
 #include "poller/rx_buffer.h"
 
@@ -55,6 +56,8 @@ class PduReceiver {
   /// Receives and delivers what the stream has now, a bounded amount per call. Returns the number of reads that brought
   /// something, 0 when there was nothing. The stream may be gone when a handler call has ended the connection.
   std::size_t receive(Stream& stream);
+  /// Shows every PDU to `checker`, which outlives the receiver; nullptr: to nobody.
+  void set_checker(nvme::PduChecker* checker) { checker_ = checker; }
   /// From now on PDUs after the ICReq/ICResp exchange are expected.
   void initialised() { ic_done_ = true; }
   /// Bytes received so far and not understood, for telling what the peer speaks instead.
@@ -76,6 +79,7 @@ class PduReceiver {
 
   Handler& handler_;
   const nvme::ConnectionParams& params_;
+  nvme::PduChecker* checker_ = nullptr;
   RxBuffer rx_;
   bool ic_done_ = false;
   Stage stage_ = Stage::kHead;

@@ -54,6 +54,7 @@ template <typename Pdu>
 void PduSender::emit_head(const Pdu& pdu) {
   std::array<std::byte, nvme::kMaxPduHeadBytes> head;
   const std::size_t bytes = nvme::write_head(head, pdu);
+  if (checker_ != nullptr) checker_->sent(std::span(head).first(sizeof pdu));
   tx_.copy(std::span(head).first(bytes));
 }
 
@@ -145,7 +146,9 @@ int PduSender::flush(Stream& stream) {
 void PduSender::term_req(nvme::Fes fes, std::uint32_t fei, std::span<const std::byte> quoted) {
   const auto bytes = quoted.first(std::min<std::size_t>(quoted.size(), nvme::kMaxTermReqData));
   const auto towards = nvme::PduDirection::kToController;
-  tx_.copy(nvme::wire::bytes_of(nvme::make_term_req(towards, fes, fei, static_cast<std::uint32_t>(bytes.size()))));
+  const auto pdu = nvme::make_term_req(towards, fes, fei, static_cast<std::uint32_t>(bytes.size()));
+  if (checker_ != nullptr) checker_->sent(nvme::wire::bytes_of(pdu));
+  tx_.copy(nvme::wire::bytes_of(pdu));
   tx_.copy(bytes);
 }
 

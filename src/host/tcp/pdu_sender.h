@@ -20,6 +20,7 @@
 
 #include "host/tcp/tcp_command.h"
 #include "nvme/pdu.h"
+#include "nvme/pdu_checker.h"
 #include "poller/tx_queue.h"
 
 namespace leap {
@@ -28,6 +29,8 @@ class PduSender {
  public:
   /// `params` is the connection's: it changes once, when ICResp arrives, and outlives the sender.
   PduSender(const nvme::ConnectionParams& params, std::uint32_t depth);
+  /// Shows every PDU to `checker`, which outlives the sender; nullptr: to nobody.
+  void set_checker(nvme::PduChecker* checker) { checker_ = checker; }
 
   void ic_req(const nvme::ConnectionParams& wanted);
   /// Queues the capsule of command.request(). `in_capsule_limit`: bytes of data it may carry.
@@ -91,6 +94,7 @@ class PduSender {
   [[nodiscard]] bool room() const;
 
   const nvme::ConnectionParams& params_;
+  nvme::PduChecker* checker_ = nullptr;
   TxQueue tx_;
   Ring<Waiting> waiting_;
   Ring<Grant> grants_;

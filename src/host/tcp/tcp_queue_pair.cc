@@ -32,6 +32,13 @@ nvme::ConnectionParams wanted_params(const TcpQueuePair::TcpConfig& config) {
   return params;
 }
 
+nvme::PduMonitor::Config monitor_config(const TcpQueuePair::TcpConfig& config) {
+  return {.end = nvme::ConnectionEnd::kHost,
+          .commands = config.queue.depth,
+          .r2ts = config.maxr2t,
+          .in_capsule_bytes = config.in_capsule_bytes};
+}
+
 /// "48 54 54 50 (HTTP)": what a peer of another kind said.
 std::string quote(std::span<const std::byte> bytes) {
   constexpr std::size_t kShown = 16;
@@ -52,11 +59,14 @@ TcpQueuePair::TcpQueuePair(NvmePoller& poller, SocketAddress address, TcpConfig 
       address_(std::move(address)),
       config_(std::move(config)),
       params_(wanted_params(config_)),
+      checker_(nvme::PduChecker::make(config_.protocol_checker, monitor_config(config_), address_.to_string())),
       receiver_(*this, params_, config_.receive_buffer),
       sender_(params_, config_.queue.depth),
       commands_(config_.queue.depth),
       connect_done_(poller),
       linger_timer_(poller.timers(), &TcpQueuePair::on_linger_expired, this) {
+  receiver_.set_checker(checker_.get());
+  sender_.set_checker(checker_.get());
   for (std::uint32_t i = 0; i < config_.queue.depth; ++i) commands_[i].bind(*this, request_at(i));
 }
 

@@ -42,6 +42,7 @@ class TcpQueuePair final : public QueuePair,
     bool data_digest = false;                   ///< likewise
     std::uint32_t maxr2t = 4;                   ///< R2Ts the controller may have outstanding per command, 1 .. kMaxR2T
     std::uint32_t receive_buffer = 256 * 1024;  ///< bytes
+    bool protocol_checker = false;              ///< watch every PDU (nvme/pdu_checker.h)
     std::uint32_t in_capsule_bytes = 0;  ///< data an I/O command's capsule may carry; Admin and Fabrics: always 8192
   };
   static constexpr std::uint32_t kMaxR2T = 16;
@@ -111,6 +112,7 @@ class TcpQueuePair final : public QueuePair,
   Phase phase_ = Phase::kIdle;
   std::unique_ptr<Stream> stream_;
   nvme::ConnectionParams params_;  // what we want, then what was granted
+  std::unique_ptr<nvme::PduChecker> checker_;
   PduReceiver receiver_;
   PduSender sender_;
   ReceivePacer pacer_;

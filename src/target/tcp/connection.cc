@@ -38,12 +38,22 @@ Connection::Connection(Shard& shard, ConnectionId id, std::unique_ptr<Stream> st
       session_(shard, *this),
       deadline_(shard.poller().timers(), &Connection::deadline_passed, this),
       handshake_deadline_(shard.poller().clock().now() + session_.subsystem().config().handshake_timeout) {
+  if (shard.core().chaos != nullptr) {
+    auto chaos = std::make_unique<ChaosStream>(std::move(stream_), *shard.core().chaos);
+    chaos_ = chaos.get();
+    stream_ = std::move(chaos);
+  }
   const TargetConfig& config = session_.subsystem().config();
   params_.hdgst = config.header_digest;
   params_.ddgst = config.data_digest;
   params_.cpda = 0;  // Linux accepts nothing else
   params_.maxh2cdata = config.max_h2c_data;
   params_.in_capsule_bytes = std::max(config.in_capsule_data_size, nvme::kAdminInCapsuleBytes);
+  const nvme::PduMonitor::Config monitor{.end = nvme::ConnectionEnd::kController,
+                                         .commands = max_entries(config, true),
+                                         .r2ts = config.max_r2ts,
+                                         .in_capsule_bytes = config.in_capsule_data_size};
+  checker_ = nvme::PduChecker::make(config.protocol_checker, monitor, peer_);
   deadline_.arm(handshake_deadline_);
 }
 

@@ -25,11 +25,13 @@
 #include <string>
 
 #include "nvme/pdu.h"
+#include "nvme/pdu_checker.h"
 #include "nvme/pdu_frame.h"
 #include "poller/net.h"
 #include "poller/rx_buffer.h"
 #include "poller/timer.h"
 #include "poller/tx_queue.h"
+#include "target/chaos/chaos_stream.h"
 #include "target/request.h"
 #include "target/session.h"
 #include "target/tcp/connection_state.h"
@@ -83,6 +85,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
   [[nodiscard]] bool receive_once();
   void parse();
   [[nodiscard]] bool parse_pdu();
+  void show_received(const nvme::PduFrame& frame);
   void on_icreq(const nvme::PduFrame& frame);
   void on_capsule(const nvme::PduFrame& frame);
   void on_h2c_data(const nvme::PduFrame& frame);
@@ -95,6 +98,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
 
   // send.cc
   void send_icresp();
+  [[nodiscard]] std::uint16_t ttag(const Request& request, std::uint32_t r2t) const;
   void send_r2ts(Request& request);
   void respond(Request& request);
   [[nodiscard]] bool send_data(Request& request, const nvme::Completion& cqe);
@@ -108,6 +112,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
   Shard& shard_;
   const ConnectionId id_;
   std::unique_ptr<Stream> stream_;
+  ChaosStream* chaos_ = nullptr;  // the same stream, when it breaks on purpose
   const std::string peer_;
   const SocketAddress local_;
   ConnectionState state_ = ConnectionState::kHandshake;
@@ -117,6 +122,7 @@ class Connection final : public Pollable, public TurnEndHook, public Transport {
   bool blocked_ = false;  // the socket takes no more for now
 
   nvme::ConnectionParams params_;
+  std::unique_ptr<nvme::PduChecker> checker_;  // nullptr: nobody watches
   RxBuffer rx_;
   TxQueue tx_;
   std::unique_ptr<RequestSlots> slots_;

@@ -15,6 +15,15 @@ namespace {
 /// While large payload is due, little goes into the buffer: its header is enough, the rest is received in place.
 constexpr std::size_t kHeaderRead = 4096;
 
+/// What must be buffered before a PDU with a good head is handled: capsules whole, of H2CData all but the data.
+std::size_t needed_now(const nvme::PduFrame& frame) {
+  switch (frame.header.type) {
+    case nvme::PduType::kCapsuleCmd: return frame.at.total_bytes;
+    case nvme::PduType::kH2CData: return frame.at.data_offset;
+    default: return frame.at.head_bytes();
+  }
+}
+
 }  // namespace
 
 bool Connection::receive_once() {
@@ -42,12 +51,23 @@ void Connection::parse() {
   }
 }
 
+void Connection::show_received(const nvme::PduFrame& frame) {
+  // A header that was damaged on its way says nothing about its sender.
+  if (frame.state == nvme::FrameState::kInvalid && frame.error.fes == Fes::kHeaderDigestError) return;
+  const std::size_t known = std::max<std::size_t>(nvme::header_bytes(frame.header.type), sizeof frame.header);
+  checker_->received(rx_.data().first(std::min(known, rx_.data().size())));
+}
+
 /// Handles the PDU at the front of the buffer; false when more bytes are needed.
 bool Connection::parse_pdu() {
   if (rx_.data().empty()) return false;
   const bool ic_done = state_ != ConnectionState::kHandshake;
   const nvme::PduFrame frame = nvme::frame_pdu(rx_.data(), nvme::PduDirection::kToController, params_, ic_done);
   if (frame.state == nvme::FrameState::kNeedMore) return false;
+  // Data in a capsule is waited for, and so is padding: the head is framed again when more is here.
+  const bool whole = frame.state == nvme::FrameState::kInvalid || rx_.data().size() >= needed_now(frame);
+  if (!whole) return false;
+  if (checker_ != nullptr) show_received(frame);
   if (frame.state == nvme::FrameState::kInvalid) {
     fault(frame.error, frame.header);
     return true;
@@ -55,14 +75,8 @@ bool Connection::parse_pdu() {
   switch (frame.header.type) {
     case nvme::PduType::kIcReq: on_icreq(frame); return true;
     case nvme::PduType::kH2CTermReq: on_term_req(); return true;
-    case nvme::PduType::kCapsuleCmd:
-      if (rx_.data().size() < frame.at.total_bytes) return false;
-      on_capsule(frame);
-      return true;
-    case nvme::PduType::kH2CData:
-      if (rx_.data().size() < frame.at.data_offset) return false;
-      on_h2c_data(frame);
-      return true;
+    case nvme::PduType::kCapsuleCmd: on_capsule(frame); return true;
+    case nvme::PduType::kH2CData: on_h2c_data(frame); return true;
     default: fault(nvme::bad_field(nvme::pdu_field::kType), frame.header); return true;
   }
 }
@@ -95,6 +109,7 @@ void Connection::on_capsule(const nvme::PduFrame& frame) {
   }
   std::memcpy(&request->cmd, pdu.data() + offsetof(nvme::CapsuleCmdPdu, cmd), sizeof request->cmd);
   request->capsule_bytes = frame.at.data_bytes;
+  if (chaos_ != nullptr) request->refused = chaos_->on_command(request->cmd).value_or(NvmeStatusCode{});
   if (frame.at.data_digest_bytes != 0) {
     const auto data = pdu.subspan(frame.at.data_offset, frame.at.data_bytes);
     const std::uint32_t expected = load_le32(pdu.data() + frame.at.data_offset + frame.at.data_bytes);
@@ -144,7 +159,7 @@ void Connection::start_receiving(Request& request) {
 
 void Connection::on_h2c_data(const nvme::PduFrame& frame) {
   const auto pdu = *nvme::wire::load<nvme::H2CDataPdu>(rx_.data());
-  Request* request = slots_->at(pdu.ttag);
+  Request* request = slots_->at(pdu.ttag / session_.subsystem().config().max_r2ts);
   const auto refuse = [&](const PduError& error) { fault(error, frame.header); };
   if (request == nullptr || request->state != RequestState::kReceiving) {
     return refuse(nvme::bad_field(nvme::pdu_field::kTtag));
@@ -156,6 +171,7 @@ void Connection::on_h2c_data(const nvme::PduFrame& frame) {
   if (pdu.datao != request->received || pdu.datal > r2t_end - request->received || r2t_end > request->requested) {
     return refuse({Fes::kDataTransferOutOfRange, 0});
   }
+  if (pdu.ttag != ttag(*request, request->received / r2t)) return refuse(nvme::bad_field(nvme::pdu_field::kTtag));
   if (frame.header.last_pdu() != (pdu.datao + pdu.datal == r2t_end)) {
     return refuse(nvme::bad_field(nvme::pdu_field::kFlags));
   }

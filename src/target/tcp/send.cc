@@ -20,12 +20,19 @@ template <nvme::WireStruct Pdu>
 void Connection::queue_head(const Pdu& pdu) {
   std::array<std::byte, kMaxPduHeadBytes> head;
   const std::size_t bytes = nvme::write_head(std::span(head), pdu);
+  if (checker_ != nullptr) checker_->sent(std::span(head).first(sizeof pdu));
   tx_.copy(std::span(head).first(bytes));
 }
 
 void Connection::send_icresp() {
   queue_head(nvme::make_icresp(params_));
   shard_.poller().at_turn_end(*this);
+}
+
+/// Tags of R2Ts that are outstanding together differ: a command has max_r2ts of them to use in turn.
+std::uint16_t Connection::ttag(const Request& request, std::uint32_t r2t) const {
+  const std::uint32_t tags = shard_.core().subsystem->config().max_r2ts;
+  return static_cast<std::uint16_t>(request.slot * tags + r2t % tags);
 }
 
 void Connection::send_r2ts(Request& request) {
@@ -38,7 +45,7 @@ void Connection::send_r2ts(Request& request) {
     if (asked - answered >= allowed) break;
     if (!reserve(2, kMaxPduHeadBytes)) return;
     const std::uint32_t bytes = std::min(unit, request.length - request.requested);
-    queue_head(nvme::make_r2t(request.cmd.cid, request.slot, request.requested, bytes, params_));
+    queue_head(nvme::make_r2t(request.cmd.cid, ttag(request, asked), request.requested, bytes, params_));
     request.requested += bytes;
     shard_.counters().r2ts.add();
   }
@@ -110,6 +117,7 @@ void Connection::fault(const nvme::PduError& error, const nvme::PduHeader& heade
   const auto term =
       nvme::make_term_req(nvme::PduDirection::kToHost, error.fes, error.fei, static_cast<std::uint32_t>(quoted));
   if (!reserve(4, sizeof term + quoted)) return;
+  if (checker_ != nullptr) checker_->sent(nvme::wire::bytes_of(term));
   tx_.copy(nvme::wire::bytes_of(term));
   tx_.copy(rx_.data().first(quoted));
   faulted_ = true;

@@ -24,8 +24,10 @@ namespace {
 class FileChannel final : public ChunkedChannel {
  public:
   FileChannel(NvmePoller& poller, DmaPool& pool, const BlockDeviceInfo& info, RangeLock& lock,
-              std::unique_ptr<FileEngine> engine, std::uint32_t memory_alignment)
-      : ChunkedChannel(poller, pool, info, lock, memory_alignment), engine_(std::move(engine)) {}
+              std::unique_ptr<FileEngine> engine, std::uint32_t memory_alignment, std::atomic<bool>& sync_failed)
+      : ChunkedChannel(poller, pool, info, lock, memory_alignment),
+        engine_(std::move(engine)),
+        sync_failed_(sync_failed) {}
 
  protected:
   Task<Result<DmaBuf>> read_aligned(std::uint64_t offset, DmaBuf buffer) override {
@@ -34,7 +36,19 @@ class FileChannel final : public ChunkedChannel {
   Task<Result<>> write_aligned(std::uint64_t offset, DmaBuf data) override {
     return engine_->write(offset, std::move(data));
   }
-  Task<Result<>> flush_all() override { return engine_->datasync(); }
+  // The kernel reports a failed write-back once per open file, to whoever asks first, and forgets the pages: after it no
+  // flush of this device can vouch for anything.
+  Task<Result<>> flush_all() override {
+    Result<> synced = co_await engine_->datasync();
+    if (!synced.ok()) sync_failed_.store(true);
+    if (synced.ok() && sync_failed_.load()) {
+      synced = Error(Errc::kIo, fmt::format("flush {}: an earlier flush has failed and its data may be lost; "
+                                            "open the device again",
+                                            info_.name))
+                   .with_scope(ErrorScope::kDevice);
+    }
+    co_return synced;
+  }
   Task<Result<>> discard_aligned(std::uint64_t offset, std::uint64_t length) override {
     Result<> punched = co_await engine_->allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
     // A file system without holes keeps what it was told to forget.
@@ -50,6 +64,7 @@ class FileChannel final : public ChunkedChannel {
 
  private:
   std::unique_ptr<FileEngine> engine_;
+  std::atomic<bool>& sync_failed_;
 };
 
 Result<UniqueFd> open_file(const FileBdev::Config& config, bool& direct) {
@@ -165,7 +180,7 @@ Result<std::unique_ptr<BlockChannel>> FileBdev::open_channel(NvmePoller& poller,
   LEAP_TRY(auto engine, FileEngine::create(engine_, poller, fd_.get(), info_.name, threads_.get()));
   const auto alignment = direct_ ? std::min(info_.block_size, static_cast<std::uint32_t>(DmaPool::kPageSize)) : 1U;
   return std::unique_ptr<BlockChannel>(
-      std::make_unique<FileChannel>(poller, pool, info_, lock_, std::move(engine), alignment));
+      std::make_unique<FileChannel>(poller, pool, info_, lock_, std::move(engine), alignment, sync_failed_));
 }
 
 }  // namespace leap

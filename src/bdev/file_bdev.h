@@ -6,6 +6,7 @@
 // NVMe, and as the comparison for everything that bypasses the kernel.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 
 #include "base/fd.h"
@@ -41,6 +42,7 @@ class FileBdev final : public BlockDevice {
   std::unique_ptr<BlockingPool> threads_;  // of all channels, with kThreads
   BlockDeviceInfo info_;
   RangeLock lock_;
+  std::atomic<bool> sync_failed_{false};
 };
 
 }  // namespace leap

@@ -67,6 +67,10 @@ class ThreadEngine final : public FileEngine {
     });
     if (put < 0)
       co_return Error::os(static_cast<int>(-put), fmt::format("write {} bytes at {} of {}", size, offset, name_));
+    if (static_cast<std::size_t>(put) != size) {
+      co_return Error(Errc::kNoSpace,
+                      fmt::format("write {} bytes at {} of {}: only {} were taken", size, offset, name_, put));
+    }
     co_return Result<>{};
   }
 

@@ -196,8 +196,8 @@ void NvmeEnv::connect_targets() {
     target->problem = std::move(each.error);
     if (!target->problem) {
       // host_identity_for() reads files: cheap, but not for a poller, so it is done here.
-      target->link = std::make_unique<ControllerLink>(home, *contexts_.front().pool, net_,
-                                                      link_config(target->config, *identity_), *connects_, resolver);
+      target->link =
+          std::make_unique<ControllerLink>(home, net_, link_config(target->config, *identity_), *connects_, resolver);
       target->link->set_listener(this);
     }
     targets_.push_back(std::move(target));

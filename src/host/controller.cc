@@ -160,6 +160,7 @@ Task<Result<>> NvmeController::enable() {
   nvme::Cc cc = nvme::Cc::enabled();
   if (!cap_.supports_nvm_command_set() && cap_.supports_io_command_sets()) cc.set_css(nvme::Cc::kCssIoCommandSets);
   cc.set_mps(cap_.mpsmin());
+  cc_ = cc;
   Result<> enabled = co_await property_set(*admin_, nvme::PropertyOffset::kCc, cc.raw);
   co_return std::move(enabled);
 }
@@ -301,7 +302,7 @@ Task<void> NvmeController::rescan_namespaces() {
 
 // --- I/O queues ---
 
-Task<Result<QueuePair*>> NvmeController::open_io_queue(NvmePoller& poller, DmaPool& pool) {
+Task<Result<QueuePair*>> NvmeController::open_io_queue(NvmePoller& poller, DmaPool& /*pool*/) {
   if (!live()) {
     const auto why = failure();
     co_return controller_error(Errc::kClosed, fmt::format("{} at {}: controller is {}{}", info_.subnqn, info_.endpoint,
@@ -318,7 +319,7 @@ Task<Result<QueuePair*>> NvmeController::open_io_queue(NvmePoller& poller, DmaPo
         Errc::kUnsupported,
         fmt::format("{} at {} is a discovery controller: it has no I/O queues", info_.subnqn, info_.endpoint));
   }
-  Result<QueuePair*> opened = co_await io_queues_->open(poller, pool);
+  Result<QueuePair*> opened = co_await io_queues_->open(poller);
   co_return std::move(opened);
 }
 
@@ -429,8 +430,8 @@ Task<Result<>> NvmeController::reset(Nanos limit) {
   }
   if (!admin_->live()) co_return controller_error(Errc::kClosed, "no reset: the admin queue is lost too");
   const QueuePairDeadline bound(*admin_, deadline, "controller reset");
-  nvme::Cc cc;
-  cc.set_mps(cap_.mpsmin());
+  nvme::Cc cc = cc_;
+  cc.set_en(false);
   LEAP_CO_TRY_VOID(co_await property_set(*admin_, nvme::PropertyOffset::kCc, cc.raw));
   for (Nanos pause = kFirstPoll;; pause = std::min(pause * 2, kSlowestPoll)) {
     LEAP_CO_TRY(const std::uint64_t value, co_await property_get(*admin_, nvme::PropertyOffset::kCsts));
@@ -445,8 +446,7 @@ Task<Result<>> NvmeController::stop_controller(TimePoint deadline) {
   const QueuePairDeadline bound(*admin_, deadline, "controller shutdown");
   const Nanos wait = info_.shutdown_ms > 0 ? Nanos(std::chrono::milliseconds(info_.shutdown_ms)) : kDefaultShutdownWait;
   const TimePoint give_up = std::min(deadline, home_.clock().now() + wait);
-  nvme::Cc cc = nvme::Cc::enabled();
-  cc.set_mps(cap_.mpsmin());
+  nvme::Cc cc = cc_;
   cc.set_shn(nvme::ShutdownNotification::kNormal);
   LEAP_CO_TRY_VOID(co_await property_set(*admin_, nvme::PropertyOffset::kCc, cc.raw));
   for (Nanos pause = kFirstPoll;; pause = std::min(pause * 2, kSlowestPoll)) {

@@ -157,6 +157,7 @@ class NvmeController final : private QueuePair::Observer, private Escalation::Li
   std::atomic<ControllerState> state_{ControllerState::kConnecting};
   ControllerInfo info_;
   nvme::Cap cap_;
+  nvme::Cc cc_;  // as written when enabled
   nvme::IdentifyController identity_;
   std::unique_ptr<QueuePair> admin_;
   std::unique_ptr<IoQueueSet> io_queues_;  // none on a discovery controller

@@ -34,10 +34,9 @@ Result<> LinkConfig::validate() const {
   return check("reset_timeout", reset_timeout, kMs, kLongestDelay);
 }
 
-ControllerLink::ControllerLink(NvmePoller& home, DmaPool& pool, Net& net, LinkConfig config, AsyncSemaphore& connects,
+ControllerLink::ControllerLink(NvmePoller& home, Net& net, LinkConfig config, AsyncSemaphore& connects,
                                BlockingPool* resolver)
     : home_(home),
-      pool_(pool),
       net_(net),
       config_(std::move(config)),
       connects_(connects),
@@ -124,7 +123,7 @@ Task<Result<>> ControllerLink::attempt() {
     const auto resolve = [address = config.address] { return resolve_address(address); };
     LEAP_CO_TRY(config.address, co_await resolver_->run(home_, resolve));
   }
-  auto connected = co_await NvmeController::connect(home_, pool_, net_, std::move(config));
+  auto connected = co_await NvmeController::connect(home_, memory_.pool(), net_, std::move(config));
   if (!connected.ok()) co_return std::move(connected).error();
   adopt(std::move(connected).value());
   co_return Result<>{};

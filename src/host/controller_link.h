@@ -1,6 +1,6 @@
 // ControllerLink: keeps one target connected: associations come and go, the link stays.
 //
-//   ControllerLink link(home, pool, net, config, connects);
+//   ControllerLink link(home, net, config, connects);
 //   link.set_listener(&listener);            // told on home when an association is up, and when its namespaces change
 //   link.start();                            // on home
 //   co_await link.first_attempt();           // up, or failure() says why not; it goes on trying
@@ -30,6 +30,7 @@
 #include <vector>
 
 #include "base/random.h"
+#include "host/control_memory.h"
 #include "host/controller.h"
 #include "host/link_state.h"
 #include "poller/blocking_pool.h"
@@ -68,7 +69,7 @@ class ControllerLink {
   };
 
   /// `resolver` looks up an address that is a name, before every attempt; nullptr: addresses are numeric.
-  ControllerLink(NvmePoller& home, DmaPool& pool, Net& net, LinkConfig config, AsyncSemaphore& connects,
+  ControllerLink(NvmePoller& home, Net& net, LinkConfig config, AsyncSemaphore& connects,
                  BlockingPool* resolver = nullptr);
   ~ControllerLink();
   ControllerLink(const ControllerLink&) = delete;
@@ -112,7 +113,7 @@ class ControllerLink {
   [[nodiscard]] Error not_live() const;
 
   NvmePoller& home_;
-  DmaPool& pool_;
+  ControlMemory memory_;  // before the associations, which use it
   Net& net_;
   const LinkConfig config_;
   AsyncSemaphore& connects_;

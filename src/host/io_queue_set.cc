@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/scope_exit.h"
+#include "host/control_memory.h"
 #include "host/queue_pair_deadline.h"
 #include "host/remote_call.h"
 
@@ -19,6 +20,9 @@ class IoQueueSet::PerPoller final : public QueuePair::Observer {
 
   NvmePoller& poller;
   AsyncSemaphore opening;  // one task at a time makes a queue pair
+  std::uint64_t attempts = 0;
+  std::optional<Error> last_failure;  // of the last attempt
+  ControlMemory memory;               // before the queue pairs, which use it
   std::unique_ptr<TcpQueuePair> current;
   std::vector<std::unique_ptr<TcpQueuePair>> failed;
 
@@ -100,13 +104,16 @@ void IoQueueSet::return_qid(nvme::Qid qid) {
   qid_taken_[qid.value() - 1U] = false;
 }
 
-Task<Result<QueuePair*>> IoQueueSet::open(NvmePoller& poller, DmaPool& pool) {
+Task<Result<QueuePair*>> IoQueueSet::open(NvmePoller& poller) {
   LEAP_CHECK(poller.on_this_thread(), "a queue pair is opened on the poller it is for");
   LEAP_CO_TRY(PerPoller* const entry, find_or_add(poller));
+  const std::uint64_t attempts_before = entry->attempts;
   co_await entry->opening.acquire();
   const auto unlock = defer([entry] { entry->opening.release(); });
   if (entry->current != nullptr && entry->current->live()) co_return entry->current.get();
   if (auto refused = refusal(); refused) co_return std::move(*refused);
+  // Whoever waited while an attempt failed shares its outcome: one time-out after the other would be no limit.
+  if (entry->attempts != attempts_before && entry->last_failure) co_return *entry->last_failure;
   if (entry->current != nullptr) {
     if (entry->failed.size() >= kMaxFailedPerPoller) {
       co_return Error(Errc::kExhausted, fmt::format("{}: its I/O queue on poller {} failed {} times; giving up",
@@ -117,11 +124,13 @@ Task<Result<QueuePair*>> IoQueueSet::open(NvmePoller& poller, DmaPool& pool) {
     return_qid(entry->current->qid());
     entry->failed.push_back(std::move(entry->current));
   }
-  Result<QueuePair*> made = co_await make(*entry, pool);
+  Result<QueuePair*> made = co_await make(*entry);
+  ++entry->attempts;
+  entry->last_failure = made.ok() ? std::nullopt : std::optional<Error>(made.error());
   co_return std::move(made);
 }
 
-Task<Result<QueuePair*>> IoQueueSet::make(PerPoller& entry, DmaPool& pool) {
+Task<Result<QueuePair*>> IoQueueSet::make(PerPoller& entry) {
   const auto qid = take_qid();
   if (!qid) {
     co_return Error(Errc::kExhausted, fmt::format("{}: the controller grants {} I/O queues and all are in use",
@@ -129,7 +138,13 @@ Task<Result<QueuePair*>> IoQueueSet::make(PerPoller& entry, DmaPool& pool) {
         .in(ErrorDomain::kTransport)
         .with_scope(ErrorScope::kController);
   }
-  Result<std::unique_ptr<TcpQueuePair>> established = co_await establish(entry.poller, pool, *qid);
+  Result<std::unique_ptr<TcpQueuePair>> established = co_await establish(entry.poller, entry.memory.pool(), *qid);
+  // It may have failed after its last answer.
+  if (established.ok() && !established.value()->live()) {
+    const auto why = established.value()->failure();
+    established.value()->close();
+    established = why ? *why : Error(Errc::kClosed, "the queue pair was lost while connecting");
+  }
   if (established.ok()) {
     // The controller may have failed, or been shut down, while this was under way on another thread.
     if (auto refused = refusal(); refused) {

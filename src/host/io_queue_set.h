@@ -39,7 +39,7 @@ class IoQueueSet {
   IoQueueSet(Net& net, Config config, std::shared_ptr<Escalation> escalation, SharedCounter& failures, Gauge& live);
   ~IoQueueSet();
 
-  Task<Result<QueuePair*>> open(NvmePoller& poller, DmaPool& pool);
+  Task<Result<QueuePair*>> open(NvmePoller& poller);
   /// Fails every queue pair; later open() calls are refused with `cause`.
   Task<void> fail_all(NvmePoller& here, Error cause, TimePoint deadline);
   /// Drains, deletes and closes every queue pair; later open() calls are refused. An error says which did not end in
@@ -57,7 +57,7 @@ class IoQueueSet {
   [[nodiscard]] std::vector<PerPoller*> pollers() const;
   std::optional<nvme::Qid> take_qid();
   void return_qid(nvme::Qid qid);
-  Task<Result<QueuePair*>> make(PerPoller& entry, DmaPool& pool);
+  Task<Result<QueuePair*>> make(PerPoller& entry);
   Task<Result<std::unique_ptr<TcpQueuePair>>> establish(NvmePoller& poller, DmaPool& pool, nvme::Qid qid);
   static Task<Result<>> close(PerPoller& entry, TimePoint deadline, bool disconnect);
   static Task<Result<>> fail(PerPoller& entry, Error cause);

@@ -159,8 +159,14 @@ void AdminQueue::start_shutdown() {
 
 Task<void> AdminQueue::flush_caches(AdminQueue& queue) {
   while (std::exchange(queue.flush_again_, false)) {
+    queue.session_.shard().open_channels();  // what could not be opened before
     for (NamespaceAccess& access : queue.session_.shard().accesses()) {
-      if (!access.ns->volatile_write_cache() || !access.channel) continue;
+      if (!access.ns->volatile_write_cache()) continue;
+      if (!access.channel) {
+        log_error("target: namespace {} is not flushed at shutdown of controller {}: its device cannot be opened",
+                  access.ns->nsid(), queue.controller().identity().id);
+        continue;
+      }
       const Result<> flushed = co_await access.channel->flush();
       if (!flushed.ok()) {
         log_warn("target: flush namespace {} at shutdown of controller {}: {}", access.ns->nsid(),

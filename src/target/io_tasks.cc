@@ -90,6 +90,7 @@ Task<NvmeStatusCode> flush_all(Session& session) {
 Task<NvmeStatusCode> zero_device(Session& session, NamespaceAccess& access, ByteRange range, bool then_flush) {
   if (!access.memory.empty()) {
     while (range.bytes > 0) {
+      if (session.is_closing()) co_return status(GenericStatus::kAbortedSqDeletion);
       const std::uint64_t step = std::min(range.bytes, kMemoryWorkPerTurn);
       std::memset(access.memory.data() + range.offset, 0, step);
       range.offset += step;
@@ -144,6 +145,7 @@ Task<NvmeStatusCode> verify_device(Session& session, NamespaceAccess& access, By
   Shard& shard = session.shard();
   // One piece per turn of the lease: a Verify of gigabytes must not keep every Compare waiting.
   while (range.bytes > 0) {
+    if (session.is_closing()) co_return status(GenericStatus::kAbortedSqDeletion);
     const std::size_t step = std::min<std::uint64_t>(range.bytes, Shard::kScratchBytes);
     co_await shard.scratch_lock().acquire();
     const ScratchLease lease(shard);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/units.h"
 #include "nvme/log_page.h"
 #include "target/admin_queue.h"
 #include "target/core.h"
@@ -116,6 +117,9 @@ Step AdminQueue::get_log_page(Request& request) {
   const auto page = log_page(fields);
   if (!page) return request.fail(status(nvme::CommandStatus::kInvalidLogPage, kDnr));
   if (fields.offset > page->size()) return request.fail(invalid_field);
+  // What is answered is held in ordinary memory until the host has taken it: its size is not the host's to choose.
+  constexpr std::uint64_t kLongestZeroTail = 64 * kKiB;
+  if (fields.bytes > page->size() - fields.offset + kLongestZeroTail) return request.fail(invalid_field);
   const auto out = page_for_host(request, fields.bytes);
   if (!out) return Step::kComplete;
   // What lies behind the page reads as zeros.

@@ -70,6 +70,8 @@ class Session {
   /// Nothing is pending any more: leaves the controller. Idempotent.
   void end();
   [[nodiscard]] std::size_t pending() const { return pending_; }
+  /// Nobody waits for answers any more: long work should end.
+  [[nodiscard]] bool is_closing() const { return closing_; }
   [[nodiscard]] bool connected() const { return queue_ != nullptr; }
   [[nodiscard]] bool is_io() const { return connected() && qid_ != nvme::kAdminQid; }
   [[nodiscard]] nvme::Qid qid() const { return qid_; }

@@ -238,7 +238,11 @@ void Shard::finish_if_empty() {
 void Shard::abandon() {
   stopping_ = true;
   listeners_.clear();
-  inbox_.clear();
+  {
+    // Another shard, whose poller still runs, may be sending.
+    const std::lock_guard lock(inbox_mutex_);
+    inbox_.clear();
+  }
   connections_.clear();
   retired_.clear();
   finish_if_empty();

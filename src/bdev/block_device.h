@@ -38,7 +38,8 @@ struct BlockDeviceInfo {
   std::uint32_t optimal_io = 0;       ///< bytes: larger I/O is split at this size
   bool volatile_write_cache = false;  ///< true: a write is durable only after flush()
   bool supports_discard = false;
-  std::string description;  ///< one line for people: model, transport, address
+  bool discard_zeroes = false;  ///< what has been discarded (whole blocks) reads as zeros
+  std::string description;      ///< one line for people: model, transport, address
 };
 
 class BlockDevice {

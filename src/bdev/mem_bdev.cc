@@ -67,6 +67,7 @@ Result<std::unique_ptr<MemBdev>> MemBdev::create(Config config) {
   info.block_size = config.block_size;
   info.optimal_io = static_cast<std::uint32_t>(DmaPool::kMaxBuffer);
   info.supports_discard = true;
+  info.discard_zeroes = true;
   info.description = fmt::format("memory, {}", format_bytes(config.size));
   return std::unique_ptr<MemBdev>(new MemBdev(std::move(info), std::move(arena)));
 }

@@ -141,7 +141,7 @@ void AdminQueue::on_cc(Controller::CcEffect effect) {
     case Controller::CcEffect::kReset:
       fail_held(status(GenericStatus::kAbortedSqDeletion));
       events_ = AsyncEvents{};
-      controller().enable_write_cache(true);
+      controller().enable_write_cache(controller().identity().volatile_write_cache);
       controller().close_io_queues(CloseReason::kControllerReset, &session_.shard());
       break;
     case Controller::CcEffect::kShutdown: start_shutdown(); break;
@@ -160,16 +160,17 @@ void AdminQueue::start_shutdown() {
 Task<void> AdminQueue::flush_caches(AdminQueue& queue) {
   while (std::exchange(queue.flush_again_, false)) {
     queue.session_.shard().open_channels();  // what could not be opened before
-    for (NamespaceAccess& access : queue.session_.shard().accesses()) {
-      if (!access.ns->volatile_write_cache()) continue;
-      if (!access.channel) {
+    const std::vector<NamespacePin> namespaces = queue.session_.shard().pin_namespaces();
+    for (const NamespacePin& access : namespaces) {
+      if (!access->ns->volatile_write_cache()) continue;
+      if (!access->channel) {
         log_error("target: namespace {} is not flushed at shutdown of controller {}: its device cannot be opened",
-                  access.ns->nsid(), queue.controller().identity().id);
+                  access->ns->nsid(), queue.controller().identity().id);
         continue;
       }
-      const Result<> flushed = co_await access.channel->flush();
+      const Result<> flushed = co_await access->channel->flush();
       if (!flushed.ok()) {
-        log_warn("target: flush namespace {} at shutdown of controller {}: {}", access.ns->nsid(),
+        log_warn("target: flush namespace {} at shutdown of controller {}: {}", access->ns->nsid(),
                  queue.controller().identity().id, flushed.error().to_string());
       }
     }

@@ -14,7 +14,6 @@
 namespace leap {
 namespace {
 
-constexpr std::uint32_t kMaxNsid = 1024;
 constexpr std::size_t kMaxReferrals = 64;
 
 Error bad(std::string what) {

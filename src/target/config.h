@@ -24,13 +24,17 @@
 
 namespace leap {
 
+/// Namespaces a subsystem may have, and the largest nsid. What Identify reports as NN.
+inline constexpr std::uint32_t kMaxNsid = 1024;
+
 /// One namespace of the subsystem. The device must outlive the target.
 struct NamespaceConfig {
   BlockDevice* device = nullptr;
   std::uint32_t nsid = 0;  ///< 1..1024; 0: the lowest free one, in order of configuration
-  std::string name;        ///< what the identity derives from; empty: the device's name
-  Uuid uuid;               ///< nil: derived from the subsystem NQN and the name, the same after every restart
-  std::optional<std::array<std::byte, 16>> nguid;  ///< derived from the UUID when absent
+  std::uint64_t size = 0;  ///< bytes hosts see of the device, whole blocks; 0: all of it
+  std::string name{};      ///< what the identity derives from; empty: the device's name
+  Uuid uuid{};             ///< nil: derived from the subsystem NQN and the name, the same after every restart
+  std::optional<std::array<std::byte, 16>> nguid{};  ///< derived from the UUID when absent
 };
 
 /// When a successful read answers with the SUCCESS flag of its last C2HData instead of a response capsule of its own.

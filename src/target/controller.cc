@@ -27,6 +27,7 @@ Controller::Controller(Subsystem& subsystem, Identity identity, std::uint32_t ma
     : subsystem_(subsystem),
       identity_(std::move(identity)),
       admin_(admin),
+      write_cache_(identity_.volatile_write_cache),
       queues_(max_io_queues + 1),
       granted_(max_io_queues) {}
 

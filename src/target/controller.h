@@ -47,6 +47,9 @@ class Controller {
     std::string host_nqn;
     Uuid host_id;
     bool discovery = false;
+    /// What the host is told, for as long as it is connected. False: it never flushes, so writes to a cache that a
+    /// namespace brings along later are flushed for it.
+    bool volatile_write_cache = true;
   };
 
   Controller(Subsystem& subsystem, Identity identity, std::uint32_t max_io_queues, QueueRef admin);
@@ -113,7 +116,7 @@ class Controller {
   const QueueRef admin_;
   ErrorLog errors_;
   std::atomic<bool> io_allowed_{false};
-  std::atomic<bool> write_cache_{true};
+  std::atomic<bool> write_cache_;
 
   mutable std::mutex mutex_;
   std::vector<QueueSlot> queues_;  // by qid; [0] is the Admin queue's activity

@@ -57,6 +57,11 @@ struct Core {
       admin.shard->deliver_event(admin.connection, kind, nsid, sender);
     }
   }
+  /// Off the pollers: the subsystem's namespaces are others now.
+  void namespaces_changed(nvme::Nsid nsid) {
+    const auto change = std::make_shared<NamespaceChange>(nsid, shards.size());
+    for (const auto& shard : shards) shard->refresh_namespaces(change, nullptr);
+  }
   void shard_stopped() {
     const std::lock_guard lock(mutex);
     if (--running_shards == 0) all_stopped.notify_all();

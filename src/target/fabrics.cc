@@ -154,7 +154,7 @@ Step execute_connect(Session& session, Request& request) {
   if (fields.entries < 2 || fields.entries > max_entries(subsystem.config(), admin)) {
     return invalid_field_of_command(request, ConnectInvalid::kSqsize);
   }
-  if (!discovery) session.shard().open_channels();
+  if (!discovery) session.shard().prepare_namespaces();
   if (admin) return connect_admin(session, request, fields, data, discovery);
   return connect_io(session, request, fields, data, discovery);
 }

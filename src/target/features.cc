@@ -82,7 +82,7 @@ Step AdminQueue::get_features(Request& request) {
   const FeatureTraits traits = traits_of(fields.fid, discovery());
   if (!traits.known) return request.fail(status(GenericStatus::kInvalidField, kDnr));
   if (const auto error = check_namespace(subsystem(), traits, request.cmd.nsid)) return request.fail(*error);
-  if (fields.fid == FeatureId::kVolatileWriteCache && !subsystem().any_volatile_write_cache()) {
+  if (fields.fid == FeatureId::kVolatileWriteCache && !controller().identity().volatile_write_cache) {
     return request.fail(status(GenericStatus::kInvalidField, kDnr));
   }
   switch (fields.select) {
@@ -167,7 +167,7 @@ Step AdminQueue::set_number_of_queues(Request& request, std::uint32_t value) {
 }
 
 Step AdminQueue::set_write_cache(Request& request, std::uint32_t value) {
-  if (!subsystem().any_volatile_write_cache()) return request.fail(status(GenericStatus::kInvalidField, kDnr));
+  if (!controller().identity().volatile_write_cache) return request.fail(status(GenericStatus::kInvalidField, kDnr));
   controller().enable_write_cache(nvme::VolatileWriteCache::from_dword(value).enabled);
   return Step::kComplete;
 }

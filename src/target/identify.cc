@@ -53,9 +53,9 @@ Step AdminQueue::identify(Request& request) {
 }
 
 Step AdminQueue::identify_namespace(Request& request, const nvme::IdentifyFields& fields) {
-  const Namespace* ns = subsystem().find(fields.nsid);
+  const auto ns = subsystem().find(fields.nsid);
   const auto invalid = status(GenericStatus::kInvalidNamespaceOrFormat, kDnr);
-  if (fields.nsid == nvme::kNoNamespace || fields.nsid.value() > subsystem().max_nsid()) return request.fail(invalid);
+  if (fields.nsid == nvme::kNoNamespace || fields.nsid.value() > kMaxNsid) return request.fail(invalid);
   // An id below NN without a namespace is inactive: all zeros, except where the specification wants an error.
   if (ns == nullptr && fields.cns == Cns::kNamespaceDescriptors) return request.fail(invalid);
   const auto page = page_for_host(request, nvme::kIdentifyBytes);
@@ -78,8 +78,9 @@ Step AdminQueue::identify_namespace_list(Request& request, const nvme::IdentifyF
   if (!page) return Step::kComplete;
   nvme::NamespaceList list;
   std::size_t count = 0;
-  for (const Namespace& ns : subsystem().namespaces()) {
-    if (ns.nsid() > fields.nsid && count < list.ids.size()) list.ids[count++] = ns.nsid();
+  const auto namespaces = subsystem().namespaces();
+  for (const auto& ns : namespaces->all()) {
+    if (ns->nsid() > fields.nsid && count < list.ids.size()) list.ids[count++] = ns->nsid();
   }
   put(*page, list);
   return Step::kComplete;

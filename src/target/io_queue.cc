@@ -47,14 +47,20 @@ Step IoQueue::execute(Request& request) {
   }
 }
 
-std::optional<NvmeStatusCode> IoQueue::locate(const Request& request, bool moves_data, Extent& extent) {
-  const Namespace* ns = session_.subsystem().find(request.cmd.nsid);
-  if (ns == nullptr) return status(GenericStatus::kInvalidNamespaceOrFormat, kDnr);
+bool IoQueue::pin(Request& request) {
+  NamespaceAccess* const access = session_.shard().find(request.cmd.nsid);
+  if (access != nullptr) request.ns = NamespacePin(*access);
+  return access != nullptr;
+}
+
+std::optional<NvmeStatusCode> IoQueue::locate(Request& request, bool moves_data, Extent& extent) {
+  if (!pin(request)) return status(GenericStatus::kInvalidNamespaceOrFormat, kDnr);
+  const Namespace* const ns = request.ns->ns.get();
   const nvme::RwFields fields = nvme::rw_fields(request.cmd);
   // No namespace here has protection information to insert, strip or check.
   if (fields.prinfo != 0) return status(nvme::CommandStatus::kInvalidProtectionInformation, kDnr);
   if (!nvme::in_range(fields.slba, fields.blocks, ns->blocks())) return status(GenericStatus::kLbaOutOfRange, kDnr);
-  extent.access = &session_.shard().access(*ns);
+  extent.access = &*request.ns;
   extent.offset = fields.slba << ns->block_shift();
   extent.bytes = std::uint64_t{fields.blocks} << ns->block_shift();
   if (moves_data && extent.bytes > session_.subsystem().config().max_io_size)
@@ -63,9 +69,9 @@ std::optional<NvmeStatusCode> IoQueue::locate(const Request& request, bool moves
 }
 
 IoQueue::Extent IoQueue::extent_of(const Request& request) {
-  const Namespace& ns = *session_.subsystem().find(request.cmd.nsid);
+  const Namespace& ns = *request.ns->ns;
   const nvme::RwFields fields = nvme::rw_fields(request.cmd);
-  return {.access = &session_.shard().access(ns),
+  return {.access = &*request.ns,
           .offset = fields.slba << ns.block_shift(),
           .bytes = std::uint64_t{fields.blocks} << ns.block_shift()};
 }
@@ -115,13 +121,12 @@ Step IoQueue::execute_write(Request& request) {
 
 Step IoQueue::flush(Request& request) {
   if (request.cmd.nsid == nvme::kAllNamespaces) {
-    if (!session_.subsystem().any_volatile_write_cache()) return Step::kComplete;
+    if (!session_.shard().any_volatile_write_cache()) return Step::kComplete;
     return session_.run(request, flush_all(session_));
   }
-  const Namespace* ns = session_.subsystem().find(request.cmd.nsid);
-  if (ns == nullptr) return request.fail(status(GenericStatus::kInvalidNamespaceOrFormat, kDnr));
-  if (!ns->volatile_write_cache()) return Step::kComplete;
-  return session_.run(request, flush_device(session_.shard().access(*ns), NvmOpcode::kFlush));
+  if (!pin(request)) return request.fail(status(GenericStatus::kInvalidNamespaceOrFormat, kDnr));
+  if (!request.ns->ns->volatile_write_cache()) return Step::kComplete;
+  return session_.run(request, flush_device(*request.ns, NvmOpcode::kFlush));
 }
 
 Step IoQueue::write_zeroes(Request& request) {
@@ -136,9 +141,7 @@ Step IoQueue::write_zeroes(Request& request) {
 }
 
 Step IoQueue::begin_dsm(Request& request) {
-  if (session_.subsystem().find(request.cmd.nsid) == nullptr) {
-    return request.fail(status(GenericStatus::kInvalidNamespaceOrFormat, kDnr));
-  }
+  if (!pin(request)) return request.fail(status(GenericStatus::kInvalidNamespaceOrFormat, kDnr));
   const nvme::DsmFields fields = nvme::dsm_fields(request.cmd);
   const std::uint64_t needed = std::uint64_t{fields.ranges} * sizeof(nvme::DsmRange);
   if (const auto error =
@@ -152,7 +155,7 @@ Step IoQueue::begin_dsm(Request& request) {
 }
 
 Step IoQueue::execute_dsm(Request& request) {
-  const Namespace& ns = *session_.subsystem().find(request.cmd.nsid);
+  const Namespace& ns = *request.ns->ns;
   const nvme::DsmFields fields = nvme::dsm_fields(request.cmd);
   std::vector<ByteRange> ranges;
   ranges.reserve(fields.ranges);
@@ -166,7 +169,7 @@ Step IoQueue::execute_dsm(Request& request) {
   }
   // The other attributes are hints about future access; we have no use for them.
   if (!fields.deallocate || ranges.empty()) return Step::kComplete;
-  return session_.run(request, discard_device(session_, session_.shard().access(ns), std::move(ranges)));
+  return session_.run(request, discard_device(session_, *request.ns, std::move(ranges)));
 }
 
 Step IoQueue::begin_compare(Request& request) {

@@ -33,7 +33,9 @@ class IoQueue final : public CommandQueue {
     std::uint64_t bytes = 0;
   };
   /// Judges namespace, protection information and range; limits the size to MDTS when data moves.
-  [[nodiscard]] std::optional<NvmeStatusCode> locate(const Request& request, bool moves_data, Extent& extent);
+  [[nodiscard]] std::optional<NvmeStatusCode> locate(Request& request, bool moves_data, Extent& extent);
+  /// Holds on to the namespace the command names; false: there is none.
+  [[nodiscard]] bool pin(Request& request);
   /// The extent of a command that locate() has accepted before.
   [[nodiscard]] Extent extent_of(const Request& request);
 

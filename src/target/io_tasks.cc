@@ -79,9 +79,10 @@ Task<NvmeStatusCode> flush_device(NamespaceAccess& access, NvmOpcode opcode) {
 
 Task<NvmeStatusCode> flush_all(Session& session) {
   NvmeStatusCode outcome = kSuccess;
-  for (NamespaceAccess& access : session.shard().accesses()) {
-    if (!access.ns->volatile_write_cache()) continue;
-    const NvmeStatusCode flushed = co_await flush_device(access, NvmOpcode::kFlush);
+  const std::vector<NamespacePin> namespaces = session.shard().pin_namespaces();
+  for (const NamespacePin& access : namespaces) {
+    if (!access->ns->volatile_write_cache()) continue;
+    const NvmeStatusCode flushed = co_await flush_device(*access, NvmOpcode::kFlush);
     if (!flushed.ok() && outcome.ok()) outcome = flushed;
   }
   co_return outcome;

@@ -21,6 +21,9 @@ class Namespace {
   /// block.
   static Result<Namespace> create(const NamespaceConfig& config, const std::string& subsystem_nqn);
 
+  /// The same namespace with another size. Error kInvalidArgument: not whole blocks, none, or more than the device has.
+  [[nodiscard]] Result<Namespace> resized(std::uint64_t bytes) const;
+
   [[nodiscard]] nvme::Nsid nsid() const { return nsid_; }
   [[nodiscard]] const Uuid& uuid() const { return uuid_; }
   [[nodiscard]] const std::array<std::byte, 16>& nguid() const { return nguid_; }
@@ -40,6 +43,7 @@ class Namespace {
 
  private:
   Namespace() = default;
+  [[nodiscard]] Error bad(const std::string& what) const;
 
   nvme::Nsid nsid_;
   Uuid uuid_;
@@ -51,6 +55,7 @@ class Namespace {
   unsigned block_shift_ = 0;
   std::uint32_t optimal_io_ = 0;
   bool volatile_write_cache_ = false;
+  bool discard_zeroes_ = false;
 };
 
 }  // namespace leap::target

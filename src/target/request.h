@@ -27,6 +27,7 @@
 #include "memory/dma_pool.h"
 #include "nvme/command.h"
 #include "nvme/status.h"
+#include "target/namespace_access.h"
 
 namespace leap::target {
 
@@ -72,6 +73,7 @@ struct Request : IntrusiveListNode {
   std::uint32_t length = 0;           ///< bytes the host sends; of data to the host: data.size()
   std::span<std::byte> data;          ///< where they are or go
   DmaBuf buffer;                      ///< owns data, if a pool's memory
+  NamespacePin ns;                    ///< what the command works on
   std::uint32_t charged = 0;          ///< bytes accounted to the connection's share of the pool
   std::unique_ptr<std::byte[]> page;  ///< owns data, if admin data
   std::uint32_t dw0 = 0;

@@ -167,6 +167,7 @@ Task<Result<>> Session::acquire_buffer(Request& request, std::uint32_t bytes) {
 
 void Session::release(Request& request) {
   request.buffer.reset();
+  request.ns.reset();
   if (request.charged != 0) share_.release(std::exchange(request.charged, 0));
 }
 

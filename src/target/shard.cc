@@ -16,7 +16,7 @@ constexpr Nanos kKickRetry = std::chrono::milliseconds(1);
 
 /// What another thread wants from this shard.
 struct Shard::Message {
-  enum class Kind : std::uint8_t { kAdopt, kClose, kEvent, kListen, kStop };
+  enum class Kind : std::uint8_t { kAdopt, kClose, kEvent, kListen, kRefresh, kStop };
   explicit Message(Kind what) : kind(what) {}
 
   Kind kind;
@@ -26,6 +26,7 @@ struct Shard::Message {
   CloseReason reason = CloseReason::kPeerClosed;
   EventKind event = EventKind::kNamespaceChanged;
   nvme::Nsid nsid;
+  std::shared_ptr<NamespaceChange> change;
   bool graceful = false;
 };
 
@@ -37,8 +38,7 @@ Shard::Shard(Core& core, std::size_t index, NvmePoller& poller, DmaPool& pool)
       kick_retry_(poller.timers(), &Shard::retry_kicks, this),
       scratch_lock_(poller, 1),
       log_limit_(10, std::chrono::seconds(1), poller.clock()) {
-  for (const Namespace& ns : core.subsystem->namespaces())
-    accesses_.push_back({.ns = &ns, .memory = ns.memory(), .channel = nullptr});
+  load_namespaces();
 }
 
 Shard::~Shard() = default;
@@ -68,6 +68,12 @@ void Shard::deliver_event(ConnectionId admin_queue, EventKind kind, nvme::Nsid n
 void Shard::attach_listener(std::unique_ptr<Listener> listener, Shard* sender) {
   Message message(Message::Kind::kListen);
   message.listener = std::move(listener);
+  send(std::move(message), sender);
+}
+
+void Shard::refresh_namespaces(std::shared_ptr<NamespaceChange> change, Shard* sender) {
+  Message message(Message::Kind::kRefresh);
+  message.change = std::move(change);
   send(std::move(message), sender);
 }
 
@@ -126,6 +132,7 @@ void Shard::handle(Message& message) {
   switch (message.kind) {
     case Message::Kind::kAdopt: handle_adopt(std::move(message.stream)); return;
     case Message::Kind::kStop: handle_stop(message.graceful); return;
+    case Message::Kind::kRefresh: handle_refresh(*message.change); return;
     case Message::Kind::kListen:
       if (stopping_) return;
       if (const Result<> attached = message.listener->attach(*this); !attached.ok()) {
@@ -178,23 +185,72 @@ void Shard::handle_stop(bool graceful) {
   finish_if_empty();
 }
 
+void Shard::handle_refresh(NamespaceChange& change) {
+  if (!stopping_) {
+    load_namespaces();
+    if (!connections_.empty()) open_channels();
+  }
+  // Hosts may look only when every poller serves what they will find.
+  if (change.shards_left.fetch_sub(1) == 1) core_.deliver_to_all(EventKind::kNamespaceChanged, change.nsid, this);
+}
+
+void Shard::load_namespaces() {
+  const auto table = core_.subsystem->namespaces();
+  std::vector<NamespaceAccess*> served(table->max_nsid(), nullptr);
+  for (const auto& ns : table->all()) {
+    NamespaceAccess* access = find(ns->nsid());
+    // Another device behind the same number is another namespace; another size is not.
+    if (access == nullptr || &access->ns->device() != &ns->device() || access->ns->uuid() != ns->uuid()) {
+      accesses_.push_back(std::make_unique<NamespaceAccess>());
+      access = accesses_.back().get();
+    }
+    access->ns = ns;
+    access->memory = ns->memory();
+    served[ns->nsid().value() - 1] = access;
+  }
+  any_volatile_ = table->any_volatile_write_cache();
+  by_nsid_.swap(served);
+  for (NamespaceAccess* before : served) {
+    if (before == nullptr || find(before->ns->nsid()) == before) continue;
+    before->removed_from = this;
+    if (before->users == 0) forget(*before);
+  }
+}
+
+void Shard::forget(NamespaceAccess& access) {
+  std::erase_if(accesses_, [&](const auto& each) { return each.get() == &access; });
+}
+
+void NamespacePin::forget(NamespaceAccess& access) { access.removed_from->forget(access); }
+
+std::vector<NamespacePin> Shard::pin_namespaces() const {
+  std::vector<NamespacePin> pins;
+  for (NamespaceAccess* access : by_nsid_) {
+    if (access != nullptr) pins.emplace_back(*access);
+  }
+  return pins;
+}
+
+void Shard::prepare_namespaces() {
+  load_namespaces();
+  open_channels();
+}
+
 void Shard::open_channels() {
   if (!scratch_.valid()) {
     if (auto scratch = pool_.try_allocate(kScratchBytes)) scratch_ = std::move(*scratch);
   }
-  for (NamespaceAccess& access : accesses_) {
-    if (access.channel != nullptr || stopping_) continue;
-    auto channel = access.ns->device().open_channel(poller_, pool_);
+  for (NamespaceAccess* access : by_nsid_) {
+    if (access == nullptr || access->channel != nullptr || stopping_) continue;
+    auto channel = access->ns->device().open_channel(poller_, pool_);
     if (channel.ok())
-      access.channel = std::move(channel).value();
+      access->channel = std::move(channel).value();
     else if (const auto pass = log_limit_.admit()) {
-      log_warn("target: open namespace {} on poller {}: {}", access.ns->nsid(), poller_.name(),
+      log_warn("target: open namespace {} on poller {}: {}", access->ns->nsid(), poller_.name(),
                channel.error().to_string());
     }
   }
 }
-
-NamespaceAccess& Shard::access(const Namespace& ns) { return accesses_[core_.subsystem->index_of(ns)]; }
 
 void Shard::log_fault(const Error& error) {
   const auto pass = log_limit_.admit();
@@ -229,7 +285,7 @@ void Shard::destroy_retired() {
 void Shard::finish_if_empty() {
   if (!stopping_ || finished_ || !connections_.empty()) return;
   finished_ = true;
-  for (NamespaceAccess& access : accesses_) access.channel.reset();
+  for (const auto& access : accesses_) access->channel.reset();
   scratch_.reset();
   kick_retry_.cancel();
   core_.shard_stopped();

@@ -23,7 +23,7 @@
 #include "poller/poller.h"
 #include "poller/sync.h"
 #include "target/events.h"
-#include "target/namespace.h"
+#include "target/namespace_access.h"
 #include "target/transport.h"
 
 namespace leap::target {
@@ -49,11 +49,10 @@ struct ShardProbe {
   Counter buffer_waits;  ///< commands that waited for pool memory
 };
 
-/// A namespace as one poller reaches it.
-struct NamespaceAccess {
-  const Namespace* ns = nullptr;
-  std::span<std::byte> memory;            ///< not empty: I/O is a memory access
-  std::unique_ptr<BlockChannel> channel;  ///< nullptr while the device cannot be opened
+/// A change of the namespaces on its way to every shard.
+struct NamespaceChange {
+  nvme::Nsid nsid;
+  std::atomic<std::size_t> shards_left;
 };
 
 class Shard {
@@ -68,6 +67,8 @@ class Shard {
   void close_connection(ConnectionId id, CloseReason reason, Shard* sender);
   void deliver_event(ConnectionId admin_queue, EventKind kind, nvme::Nsid nsid, Shard* sender);
   void attach_listener(std::unique_ptr<Listener> listener, Shard* sender);
+  /// The namespaces are others now. The last shard to have taken them up tells the hosts.
+  void refresh_namespaces(std::shared_ptr<NamespaceChange> change, Shard* sender);
   /// Graceful: answers what was accepted. Not graceful: closes now. Either way Core hears when nothing is left.
   void stop(bool graceful, Shard* sender);
   /// Connections, with new ones counted from the moment they are assigned.
@@ -85,10 +86,19 @@ class Shard {
   [[nodiscard]] ShardProbe& counters() { return probe_; }
   [[nodiscard]] std::size_t index() const { return index_; }
   [[nodiscard]] bool stopping() const { return stopping_; }
-  /// Opens the channels that are not open yet; failures are logged and tried again at the next Connect.
-  void open_channels();
-  [[nodiscard]] NamespaceAccess& access(const Namespace& ns);
-  [[nodiscard]] std::vector<NamespaceAccess>& accesses() { return accesses_; }
+  /// For a new connection: takes up the namespaces there are now and opens the channels that are not open yet; failures
+  /// are logged and tried again at the next Connect.
+  void prepare_namespaces();
+  /// nullptr: no such namespace.
+  [[nodiscard]] NamespaceAccess* find(nvme::Nsid nsid) const {
+    const std::size_t at = std::size_t{nsid.value()} - 1;  // nsid 0 wraps to a value past every table
+    return at < by_nsid_.size() ? by_nsid_[at] : nullptr;
+  }
+  /// All of them, held.
+  [[nodiscard]] std::vector<NamespacePin> pin_namespaces() const;
+  [[nodiscard]] bool any_volatile_write_cache() const { return any_volatile_; }
+  /// By the last pin on a namespace that is gone.
+  void forget(NamespaceAccess& access);
   /// A peer that breaks the protocol, at most a few lines a second.
   void log_fault(const Error& error);
   /// Has the connection destroyed once nothing of it is on the stack any more.
@@ -109,6 +119,9 @@ class Shard {
   void handle(Message& message);
   void handle_adopt(std::unique_ptr<Stream> stream);
   void handle_stop(bool graceful);
+  void handle_refresh(NamespaceChange& change);
+  void load_namespaces();
+  void open_channels();
   static Task<void> reap(Shard& shard);
   void destroy_retired();
   void finish_if_empty();
@@ -126,9 +139,12 @@ class Shard {
   std::atomic<std::size_t> load_{0};
   Timer kick_retry_;
 
+  // Before the connections: their requests hold on to them.
+  std::vector<std::unique_ptr<NamespaceAccess>> accesses_;  // served, or removed and still in use
+  std::vector<NamespaceAccess*> by_nsid_;                   // served
+  bool any_volatile_ = false;                               // of those served
   std::unordered_map<ConnectionId, std::unique_ptr<Connection>> connections_;
   std::vector<std::unique_ptr<Listener>> listeners_;
-  std::vector<NamespaceAccess> accesses_;
   std::vector<ConnectionId> retired_;
   bool reaping_ = false;
   ConnectionId next_id_ = 1;

@@ -31,23 +31,66 @@ Result<std::unique_ptr<Subsystem>> Subsystem::create(TargetConfig config) {
   auto subsystem = std::unique_ptr<Subsystem>(new Subsystem(std::move(config)));
   const TargetConfig& c = subsystem->config_;
   subsystem->serial_ = c.serial.empty() ? derived_serial(c.nqn) : c.serial;
+  NamespaceTable table;
   for (const NamespaceConfig& ns : c.namespaces) {
     LEAP_TRY(Namespace made, Namespace::create(ns, c.nqn));
-    subsystem->namespaces_.push_back(std::move(made));
+    table.put(std::move(made));
   }
-  auto& namespaces = subsystem->namespaces_;
-  std::sort(namespaces.begin(), namespaces.end(),
-            [](const Namespace& a, const Namespace& b) { return a.nsid() < b.nsid(); });
-  for (const Namespace& ns : namespaces) {
-    subsystem->by_nsid_.resize(ns.nsid().value(), nullptr);
-    subsystem->by_nsid_.back() = &ns;
-  }
+  subsystem->publish(std::move(table));
   return subsystem;
 }
 
-bool Subsystem::any_volatile_write_cache() const {
-  return std::any_of(namespaces_.begin(), namespaces_.end(),
-                     [](const Namespace& ns) { return ns.volatile_write_cache(); });
+void Subsystem::publish(NamespaceTable table) {
+  auto next = std::make_shared<const NamespaceTable>(std::move(table));
+  const std::lock_guard lock(mutex_);
+  namespaces_.swap(next);
+}
+
+std::shared_ptr<const NamespaceTable> Subsystem::namespaces() const {
+  const std::lock_guard lock(mutex_);
+  return namespaces_;
+}
+
+Result<nvme::Nsid> Subsystem::add_namespace(NamespaceConfig config) {
+  const std::lock_guard changing(changing_);
+  NamespaceTable table = *namespaces();
+  if (config.device == nullptr) return Error(Errc::kInvalidArgument, "add a namespace: it has no device");
+  if (config.nsid == 0) config.nsid = table.lowest_free();
+  if (config.nsid == 0) return Error(Errc::kExhausted, fmt::format("there are {} namespaces already", kMaxNsid));
+  if (config.nsid > kMaxNsid) {
+    return Error(Errc::kInvalidArgument, fmt::format("nsid is {}, must be 1 to {}", config.nsid, kMaxNsid));
+  }
+  const nvme::Nsid nsid{config.nsid};
+  if (table.find(nsid) != nullptr) return Error(Errc::kAlreadyExists, fmt::format("there is a namespace {}", nsid));
+  if (config.name.empty()) config.name = config.device->info().name;
+  LEAP_TRY(Namespace made, Namespace::create(config, config_.nqn));
+  for (const auto& ns : table.all()) {
+    if (ns->uuid() != made.uuid()) continue;
+    return Error(Errc::kAlreadyExists, fmt::format("namespace '{}' has the UUID of namespace {}: {}", config.name,
+                                                   ns->nsid(), ns->uuid().to_string()));
+  }
+  table.put(std::move(made));
+  publish(std::move(table));
+  return nsid;
+}
+
+Result<> Subsystem::remove_namespace(nvme::Nsid nsid) {
+  const std::lock_guard changing(changing_);
+  NamespaceTable table = *namespaces();
+  if (!table.remove(nsid)) return Error(Errc::kNotFound, fmt::format("there is no namespace {}", nsid));
+  publish(std::move(table));
+  return {};
+}
+
+Result<> Subsystem::resize_namespace(nvme::Nsid nsid, std::uint64_t bytes) {
+  const std::lock_guard changing(changing_);
+  NamespaceTable table = *namespaces();
+  const auto ns = table.find(nsid);
+  if (ns == nullptr) return Error(Errc::kNotFound, fmt::format("there is no namespace {}", nsid));
+  LEAP_TRY(Namespace resized, ns->resized(bytes));
+  table.put(std::move(resized));
+  publish(std::move(table));
+  return {};
 }
 
 nvme::Cap Subsystem::cap() const {
@@ -92,11 +135,11 @@ nvme::IdentifyController Subsystem::identify(const Controller::Identity& control
   id.lpa |= nvme::kLpaCommandsEffects;
   id.sqes = nvme::kSqes64Bytes;
   id.cqes = nvme::kCqes16Bytes;
-  id.nn = id.mnan = max_nsid();
+  id.nn = id.mnan = kMaxNsid;  // namespaces come and go; hosts read the list of active ones
   id.oncs = nvme::kOncsCompare | nvme::kOncsDatasetManagement | nvme::kOncsWriteZeroes | nvme::kOncsSaveSelect |
             nvme::kOncsVerify;
   id.vwc = nvme::kVwcFlushAllSupported;
-  if (any_volatile_write_cache()) id.vwc |= nvme::kVwcPresent;
+  if (controller.volatile_write_cache) id.vwc |= nvme::kVwcPresent;
   nvme::fill_nul(id.subnqn, config_.nqn);
   id.set_in_capsule_data_bytes(config_.in_capsule_data_size);
   id.ofcs = nvme::kOfcsDisconnect;
@@ -112,7 +155,8 @@ std::shared_ptr<Controller> Subsystem::admit(std::string host_nqn, const Uuid& h
     last_cntlid_ =
         last_cntlid_ >= nvme::kMaxCntlid.value() ? std::uint16_t{1} : static_cast<std::uint16_t>(last_cntlid_ + 1);
   } while (controllers_.contains(nvme::Cntlid{last_cntlid_}));
-  Controller::Identity identity{nvme::Cntlid{last_cntlid_}, std::move(host_nqn), host_id, discovery};
+  Controller::Identity identity{nvme::Cntlid{last_cntlid_}, std::move(host_nqn), host_id, discovery,
+                                namespaces_->any_volatile_write_cache()};
   auto controller = std::make_shared<Controller>(*this, std::move(identity), config_.max_io_queues, admin);
   controllers_.emplace(controller->identity().id, controller);
   return controller;

@@ -1,7 +1,9 @@
 // Subsystem: the NVM subsystem a target serves, and the discovery service beside it: namespaces, who may connect, which
 // controllers exist.
 //
-// Configuration and namespaces are immutable; the controller registry has a mutex that Connect and teardown take.
+// The configuration is immutable. The namespaces of one moment are an immutable table: whoever has it keeps it, a change
+// makes another (shards have their own copy, so that no command takes a lock). The controller registry has a mutex that
+// Connect and teardown take.
 // Threading: any poller of the target.
 #pragma once
 
@@ -19,7 +21,7 @@
 #include "target/config.h"
 #include "target/controller.h"
 #include "target/discovery_service.h"
-#include "target/namespace.h"
+#include "target/namespace_table.h"
 
 namespace leap::target {
 
@@ -31,20 +33,18 @@ class Subsystem {
   static Result<std::unique_ptr<Subsystem>> create(TargetConfig config);
 
   [[nodiscard]] const TargetConfig& config() const { return config_; }
-  /// In ascending order of nsid.
-  [[nodiscard]] const std::vector<Namespace>& namespaces() const { return namespaces_; }
+
+  // --- namespaces ---
+  /// Those there are now. Never nullptr.
+  [[nodiscard]] std::shared_ptr<const NamespaceTable> namespaces() const;
   /// nullptr: no such namespace.
-  [[nodiscard]] const Namespace* find(nvme::Nsid nsid) const {
-    const std::size_t at = std::size_t{nsid.value()} - 1;  // nsid 0 wraps to a value past every table
-    return at < by_nsid_.size() ? by_nsid_[at] : nullptr;
-  }
-  /// Position of a namespace in namespaces().
-  [[nodiscard]] std::size_t index_of(const Namespace& ns) const {
-    return static_cast<std::size_t>(&ns - namespaces_.data());
-  }
-  /// NN: the largest nsid.
-  [[nodiscard]] std::uint32_t max_nsid() const { return static_cast<std::uint32_t>(by_nsid_.size()); }
-  [[nodiscard]] bool any_volatile_write_cache() const;
+  [[nodiscard]] std::shared_ptr<const Namespace> find(nvme::Nsid nsid) const { return namespaces()->find(nsid); }
+  /// Their nsid. Errors: kInvalidArgument, kAlreadyExists (nsid, identity), kExhausted (no nsid left).
+  Result<nvme::Nsid> add_namespace(NamespaceConfig config);
+  /// Error: kNotFound.
+  Result<> remove_namespace(nvme::Nsid nsid);
+  /// Errors: kNotFound, kInvalidArgument (more than the device has, or no whole blocks).
+  Result<> resize_namespace(nvme::Nsid nsid, std::uint64_t bytes);
 
   [[nodiscard]] nvme::Cap cap() const;
   [[nodiscard]] static constexpr nvme::Version version() { return nvme::make_version(1, 4, 0); }
@@ -68,14 +68,16 @@ class Subsystem {
 
  private:
   explicit Subsystem(TargetConfig config);
+  void publish(NamespaceTable table);
 
   TargetConfig config_;
   std::string serial_;
-  std::vector<Namespace> namespaces_;
-  std::vector<const Namespace*> by_nsid_;
   DiscoveryService discovery_;
 
+  std::mutex changing_;  // one change of the namespaces at a time
+
   mutable std::mutex mutex_;
+  std::shared_ptr<const NamespaceTable> namespaces_ = std::make_shared<NamespaceTable>();
   std::map<nvme::Cntlid, std::weak_ptr<Controller>> controllers_;
   std::uint16_t last_cntlid_ = 0;
 };

@@ -122,6 +122,24 @@ void NvmeTarget::notify_namespace_changed(std::uint32_t nsid) {
   core_->deliver_to_all(target::EventKind::kNamespaceChanged, nvme::Nsid{nsid}, nullptr);
 }
 
+Result<std::uint32_t> NvmeTarget::add_namespace(NamespaceConfig config) {
+  LEAP_TRY(const nvme::Nsid nsid, core_->subsystem->add_namespace(std::move(config)));
+  core_->namespaces_changed(nsid);
+  return nsid.value();
+}
+
+Result<> NvmeTarget::remove_namespace(std::uint32_t nsid) {
+  LEAP_TRY_VOID(core_->subsystem->remove_namespace(nvme::Nsid{nsid}));
+  core_->namespaces_changed(nvme::Nsid{nsid});
+  return {};
+}
+
+Result<> NvmeTarget::resize_namespace(std::uint32_t nsid, std::uint64_t bytes) {
+  LEAP_TRY_VOID(core_->subsystem->resize_namespace(nvme::Nsid{nsid}, bytes));
+  core_->namespaces_changed(nvme::Nsid{nsid});
+  return {};
+}
+
 void NvmeTarget::announce_discovery_change(bool changed) {
   if (changed) core_->deliver_to_all(target::EventKind::kDiscoveryChanged, nvme::kNoNamespace, nullptr);
 }

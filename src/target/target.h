@@ -88,6 +88,14 @@ class NvmeTarget {
   void begin_stop(bool graceful = true);
   [[nodiscard]] bool stopped() const;
 
+  /// Namespaces may come, go and change their size while hosts are connected. Hosts that asked for it are told once
+  /// every poller serves the change. A namespace that is removed finishes the commands it has accepted; its device must
+  /// outlive the target all the same. Before start(), too. Errors: kInvalidArgument, kAlreadyExists (nsid or identity),
+  /// kExhausted; kNotFound.
+  Result<std::uint32_t> add_namespace(NamespaceConfig config);
+  Result<> remove_namespace(std::uint32_t nsid);
+  /// Shows hosts this much of the device, whole blocks. Error kInvalidArgument: the device has less.
+  Result<> resize_namespace(std::uint32_t nsid, std::uint64_t bytes);
   /// Tells every host that asked for it that something about a namespace has changed.
   void notify_namespace_changed(std::uint32_t nsid);
 

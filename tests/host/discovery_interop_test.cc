@@ -75,12 +75,12 @@ TEST(DiscoveryInterop, AWatchHearsOfChanges) {
   LocalTarget target({.devices = {"mem:?size=1MiB"}});
   Told told;
   std::optional<DiscoveryWatch> watch;
-  const auto start = [&](NvmePoller& poller) -> Task<Result<>> {
+  const Result<> started = home.run([&](NvmePoller& poller) -> Task<Result<>> {
     watch.emplace(poller, home.pool(), Net::system(), DiscoveryWatch::Config{.controller = discovery_of(target)},
                   [&](const Result<DiscoveryLog>& log) { told.add(log); });
     co_return watch->start();
-  };
-  ASSERT_TRUE(home.run(start).ok());
+  });
+  ASSERT_TRUE(started.ok());
   auto log = told.wait(1);
   ASSERT_TRUE(log && log->ok());
   EXPECT_THAT((*log)->entries, SizeIs(2));

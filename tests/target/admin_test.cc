@@ -72,8 +72,8 @@ TEST_F(AdminTest, IdentifyControllerSaysWhatTheTargetCanDo) {
   EXPECT_EQ(id.sqes, 0x66);
   EXPECT_EQ(id.cqes, 0x44);
   EXPECT_EQ(id.maxcmd, 128);
-  EXPECT_EQ(id.nn, 5U);
-  EXPECT_EQ(id.mnan, 5U);
+  EXPECT_EQ(id.nn, 1024U);
+  EXPECT_EQ(id.mnan, 1024U);
   EXPECT_EQ(id.oncs, nvme::kOncsCompare | nvme::kOncsDatasetManagement | nvme::kOncsWriteZeroes |
                          nvme::kOncsSaveSelect | nvme::kOncsVerify);
   EXPECT_TRUE(id.volatile_write_cache());
@@ -124,7 +124,7 @@ TEST_F(AdminTest, NamespaceIdsThatAreNotActive) {
   const Reply hole = identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{3}});
   ASSERT_TRUE(hole.ok()) << "an inactive namespace reads as zeros";
   EXPECT_EQ(hole.data, Bytes(4096));
-  for (const std::uint32_t nsid : {0U, 6U, 0xFFFFFFFEU, 0xFFFFFFFFU}) {
+  for (const std::uint32_t nsid : {0U, 1025U, 0xFFFFFFFEU, 0xFFFFFFFFU}) {
     EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{nsid}}),
                   GenericStatus::kInvalidNamespaceOrFormat);
     EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespaceDescriptors, .nsid = nvme::Nsid{nsid}}),
@@ -219,14 +219,14 @@ TEST_F(AdminTest, DataPointersOfAdminCommandsAreChecked) {
 
 TEST_F(AdminTest, FailuresAppearInTheErrorLogNewestFirst) {
   EXPECT_STATUS(identify(*host, {.cns = static_cast<Cns>(0x99)}), GenericStatus::kInvalidField);
-  EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{77}}),
+  EXPECT_STATUS(identify(*host, {.cns = Cns::kNamespace, .nsid = nvme::Nsid{1077}}),
                 GenericStatus::kInvalidNamespaceOrFormat);
   const Reply reply = get_log(*host, {.lid = LogPage::kErrorInformation, .bytes = 64 * 64});
   ASSERT_TRUE(reply.ok());
   const auto newest = *nvme::wire::load<nvme::ErrorLogEntry>(reply.data);
   const auto older = *nvme::wire::load<nvme::ErrorLogEntry>(reply.data, 64);
   EXPECT_EQ(newest.error_count, 2U);
-  EXPECT_EQ(newest.nsid.value(), 77U);
+  EXPECT_EQ(newest.nsid.value(), 1077U);
   EXPECT_TRUE(nvme::same_code(newest.status(), nvme::status(GenericStatus::kInvalidNamespaceOrFormat)));
   EXPECT_EQ(older.error_count, 1U);
   EXPECT_EQ(nvme::wire::load<nvme::ErrorLogEntry>(reply.data, 128)->error_count, 0U);

@@ -200,6 +200,16 @@ Task<Result<>> format_device(PollerContext context, BlockDevice& device, LeaseHo
     co_return std::move(there).error().context(
         fmt::format("{} is not empty; force discards what is on it", device.info().name));
   }
+  if (!force) {
+    LEAP_CO_TRY(const std::optional<std::uint64_t> used,
+                co_await find_foreign_data(*channel, *context.poller, *context.pool, device.info().size));
+    if (used) {
+      co_return store_error(
+          Errc::kAlreadyExists,
+          fmt::format("{} is not empty: the first byte that is not zero is at offset {}; force discards what is on it",
+                      device.info().name, *used));
+    }
+  }
   const LeaseIo io{*channel, *context.poller, *context.pool};
   if (formatted) LEAP_CO_TRY_VOID(co_await DeviceLease::check_free(io, std::move(self), {}));
   LEAP_CO_TRY(DmaBuf page, co_await allocate(*context.poller, *context.pool, LeaseRecord::kBytes));

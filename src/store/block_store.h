@@ -94,8 +94,9 @@ class BlockStore {
     std::optional<std::uint32_t> next;  ///< cursor for the next call; nothing: the end
   };
 
-  /// Makes the superblocks and an empty metadata directory. Errors: kAlreadyExists (formatted, and not force), kBusy (a
-  /// live worker holds the device), kInvalidArgument (device too small, bad cluster id), device and file errors.
+  /// Makes the superblocks and an empty metadata directory. Errors: kAlreadyExists (formatted, or not empty where
+  /// the superblocks go, and not force), kBusy (a live worker holds the device), kInvalidArgument (device too small, bad
+  /// cluster id), device and file errors.
   static Result<Superblock> format(PollerContext context, BlockDevice& device, const FormatOptions& options);
 
   /// Verifies identity, takes the lease, recovers. Errors name the cause and the way out: kNotFound (not formatted,

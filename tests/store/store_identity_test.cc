@@ -98,6 +98,25 @@ TEST_F(StoreIdentity, FormattingIsExplicitAndNotRepeatedByAccident) {
   EXPECT_EQ(store_->space().allocated, 0u);
 }
 
+TEST_F(StoreIdentity, ForeignDataWhereTheSuperblocksGoIsNotFormattedWithoutForce) {
+  const std::uint64_t size = device_->info().size;
+  const std::vector<std::byte> one(1, std::byte{1});
+  for (const std::uint64_t at :
+       {std::uint64_t{510}, std::uint64_t{65'600}, kMi - 1, size - Superblock::kArea, size - 1}) {
+    SCOPED_TRACE(at);
+    device_ = std::make_unique<TestDevice>(size);
+    device_->overwrite(at, one);
+    const auto before = device_->peek(0, size);
+    const auto refused = format();
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().kind(), Errc::kAlreadyExists);
+    EXPECT_THAT(refused.error().message(), HasSubstr("is not empty"));
+    EXPECT_THAT(refused.error().message(), HasSubstr("at offset " + std::to_string(at)));
+    EXPECT_TRUE(device_->peek(0, size) == before) << "nothing may be touched";
+  }
+  EXPECT_TRUE(format(true).ok()) << "force discards it";
+}
+
 TEST_F(StoreIdentity, AnotherClustersDeviceIsRefused) {
   make();
   close();

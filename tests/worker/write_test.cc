@@ -125,6 +125,43 @@ TEST_F(WriteBlock, BadRunningFailsTheBlockAndNotTheConnection) {
   }
 }
 
+// A block is open and holds 4096 good bytes; the frame after them was refused.
+void write_and_be_refused(WireClient& client, std::int64_t id) {
+  ASSERT_TRUE(client.open_write({.id = id, .capacity = 10'000}).ok());
+  ASSERT_TRUE(client.write(stamped(id, 0, 4096)).ok());
+  ASSERT_FALSE(client.write_at(8000, stamped(id, 8000, 4096)).ok());
+}
+
+TEST_F(WriteBlock, ARefusedFrameIsNotCommittedByAConnectionThatTakesOver) {
+  WireClient client = connect(), other = connect();
+  const std::int64_t id = new_id();
+  write_and_be_refused(client, id);
+  ASSERT_TRUE(other.open_write({.id = id, .capacity = 10'000, .off = 4096}).ok());
+  EXPECT_FALSE(other.complete({.id = id, .capacity = 10'000, .length = 4096}).ok());
+  EXPECT_EQ(other.read_kind(id), 29);
+  EXPECT_TRUE(other.cancel({.id = id, .capacity = 10'000}).ok());
+}
+
+TEST_F(WriteBlock, ARefusedFrameIsNotCommittedAfterAReadInBetween) {
+  WireClient client = connect();
+  const std::int64_t id = new_id();
+  write_and_be_refused(client, id);
+  EXPECT_EQ(client.read_kind(id), 29) << "begins an empty read session, the write session is let go";
+  EXPECT_FALSE(client.complete({.id = id, .capacity = 10'000, .length = 4096}).ok());
+  EXPECT_EQ(client.read_kind(id), 29);
+  EXPECT_TRUE(client.cancel({.id = id, .capacity = 10'000}).ok());
+}
+
+TEST_F(WriteBlock, ARefusedRewriteIsNotTakenForTheOldContentOfTheSameLength) {
+  WireClient client = connect();
+  const std::int64_t id = new_id();
+  client.put(id, stamped(id, 0, 4096, 2), 10'000);
+  write_and_be_refused(client, id);
+  EXPECT_EQ(client.read_kind(id), 0);
+  EXPECT_FALSE(client.complete({.id = id, .capacity = 10'000, .length = 4096}).ok());
+  EXPECT_TRUE(same(client.get(id, 4096), stamped(id, 0, 4096, 2)));
+}
+
 TEST_F(WriteBlock, HolesReadAsZerosOnADirtyDevice) {
   WireClient client = connect();
   const std::int64_t id = new_id();

@@ -279,8 +279,8 @@ Result<std::unique_ptr<BlockStore>> BlockStore::open(const Config& config, Block
   if (pollers.empty()) return store_error(Errc::kInvalidArgument, config.name + ": no poller to run on");
   auto core = std::make_unique<StoreCore>(config, device);
   for (const PollerContext& context : pollers) {
-    core->pollers.push_back(
-        std::make_unique<StorePoller>(*context.poller, *context.pool, core->probe, device.info().volatile_write_cache));
+    core->pollers.push_back(std::make_unique<StorePoller>(*context.poller, *context.pool, core->probe,
+                                                          core->flush_epoch, device.info().volatile_write_cache));
   }
   std::unique_ptr<BlockStore> store(new BlockStore(std::move(core)));
   const TimePoint start = Clock::system().now();

@@ -157,6 +157,7 @@ Task<Result<>> StoreCore::load_base(StorePoller& at, std::shared_ptr<PendingWrit
 
 Task<Result<std::shared_ptr<PendingWrite>>> StoreCore::attach(StorePoller& at, BlockId id, std::uint64_t wanted,
                                                               Intent intent) {
+  LEAP_CO_TRY_VOID(check_owner("open", id));
   const TimePoint give_up = at.poller.clock().now() + kPatience;
   Attachment outcome;
   for (;;) {

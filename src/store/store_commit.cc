@@ -7,6 +7,7 @@
 // more is given to the old one, which frees it when its last reader is gone.
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -68,9 +69,7 @@ struct StoreCore::CommitPlan {
 };
 
 Result<> StoreCore::begin_commit(PendingWrite& pending) {
-  if (fenced())
-    return store_error(Errc::kBusy,
-                       fmt::format("commit block {}: the device belongs to another worker now", pending.id));
+  LEAP_TRY_VOID(check_owner("commit", pending.id));
   const BlockIndex::Locked block = index.lock(pending.id);
   if (pending.revoked) {
     return store_error(Errc::kCancelled,
@@ -78,6 +77,14 @@ Result<> StoreCore::begin_commit(PendingWrite& pending) {
   }
   pending.phase = PendingWrite::Phase::kCommitting;
   return {};
+}
+
+Result<> StoreCore::check_flushed(PendingWrite& pending) const {
+  const std::optional<std::uint64_t> since = std::exchange(pending.unflushed_since, std::nullopt);
+  if (!since || *since == flush_epoch.load()) return {};
+  return store_error(Errc::kIo, fmt::format("block {}: a flush of the device failed after some of it was written; that "
+                                            "may be lost",
+                                            pending.id));
 }
 
 void StoreCore::commit_failed(PendingWrite& pending, const Error& error, bool uncertain) {
@@ -204,6 +211,7 @@ BlockInfo StoreCore::finish_commit(const std::shared_ptr<PendingWrite>& pending,
 Task<Result<BlockInfo>> StoreCore::commit(StorePoller& at, std::shared_ptr<PendingWrite> pending) {
   LEAP_CO_TRY_VOID(begin_commit(*pending));
   Result<> flushed = co_await at.flush();
+  if (flushed) flushed = check_flushed(*pending);
   if (!flushed) {
     commit_failed(*pending, flushed.error(), false);
     co_return std::move(flushed).error();
@@ -298,8 +306,7 @@ Task<Result<>> StoreCore::load_for_removal(StorePoller& at, BlockId id, Removal&
 }
 
 Task<Result<>> StoreCore::remove(StorePoller& at, BlockId id) {
-  if (fenced())
-    co_return store_error(Errc::kBusy, fmt::format("remove block {}: the device belongs to another worker now", id));
+  LEAP_CO_TRY_VOID(check_owner("remove", id));
   const TimePoint give_up = at.poller.clock().now() + kPatience;
   Removal removal;
   for (;;) {

@@ -91,6 +91,8 @@ class StoreCore final : public Reclaimer, public PendingOwner {
   /// session is still there, with `error` set.
   Task<Result<BlockInfo>> commit(StorePoller& at, std::shared_ptr<PendingWrite> pending);
   Task<Result<>> remove(StorePoller& at, BlockId id);
+  /// After a flush that covers all of the session's writes: kIo if an earlier one failed with some of them unflushed.
+  Result<> check_flushed(PendingWrite& pending) const;
 
   // --- checksums ---
 
@@ -109,7 +111,9 @@ class StoreCore final : public Reclaimer, public PendingOwner {
 
   [[nodiscard]] SpaceInfo space() const;
   [[nodiscard]] bool fenced() const { return fenced_.load(std::memory_order_relaxed); }
-  /// The device belongs to somebody else now: nothing is committed any more.
+  /// kBusy once the device belongs to another worker.
+  [[nodiscard]] Result<> check_owner(const char* operation, BlockId id) const;
+  /// The device belongs to somebody else now: nothing is written or committed any more.
   void fence(const Error& why);
   std::uint64_t next_generation() { return superblock.epoch << kEpochShift | ++commits_; }
 
@@ -130,6 +134,9 @@ class StoreCore final : public Reclaimer, public PendingOwner {
   BlockIndex index;
   CrcCache crc_cache;
   StoreProbe probe;
+  /// Failed flushes of the device so far. A device (or a kernel's page cache) that fails one may have dropped any
+  /// write that was not durable yet, and reports the next flush as a success: see check_flushed().
+  std::atomic<std::uint64_t> flush_epoch{0};
   std::atomic<std::uint64_t> finalized{0};
   std::atomic<std::uint64_t> writing{0};
   std::atomic<std::uint64_t> quarantined_bytes{0};

@@ -37,7 +37,7 @@ Result<> WriterCore::usable() const {
     return store_error(Errc::kCancelled, fmt::format("block {} was cancelled or removed by another request", id_));
   }
   if (p_->error) return *p_->error;
-  return {};
+  return core_.check_owner("write", id_);
 }
 
 void WriterCore::fail(const Error& error) {
@@ -224,6 +224,7 @@ Task<Result<>> WriterCore::seek(std::uint64_t offset) {
 Task<Result<>> WriterCore::flush() {
   LEAP_CO_TRY_VOID(co_await settle(Tail::kWrite));
   Result<> flushed = co_await at_.flush();
+  if (flushed) flushed = core_.check_flushed(*p_);
   if (!flushed) fail(flushed.error());
   co_return flushed;
 }

@@ -57,6 +57,42 @@ TEST_F(StoreCrash, ACommitIsAcknowledgedOnlyAfterTheDeviceFlush) {
   expect_stamped(2, 1, 10'000);
 }
 
+// What a failed flush has dropped, the next successful one does not bring back.
+TEST_F(StoreCrash, AFailedFlushIsRememberedByEverybodyWhoHadWrittenBefore) {
+  make();
+  run([this](BlockStore& store, NvmePoller& poller) {
+    return [](TestDevice& device, BlockStore& s, NvmePoller& p) -> Task<void> {
+      auto bystander = (co_await s.open_writer(p, BlockId{1}, {.capacity = 4 * kMi})).value();
+      (co_await bystander->write(stamped(1, 0, 0, 2 * kMi))).value();
+      auto durable = (co_await s.open_writer(p, BlockId{2}, {.capacity = 4 * kMi})).value();
+      (co_await durable->write(stamped(2, 0, 0, 50'000))).value();
+      (co_await durable->flush()).value();
+      auto parked = (co_await s.open_writer(p, BlockId{3}, {.capacity = 4 * kMi})).value();
+      (co_await parked->write(stamped(3, 0, 0, 50'000))).value();
+      co_await parked->detach();
+      auto victim = (co_await s.open_writer(p, BlockId{4}, {.capacity = 4 * kMi})).value();
+      (co_await victim->write(stamped(4, 0, 0, 50'000))).value();
+      device.fail_flushes(0);
+      EXPECT_EQ((co_await victim->complete(50'000)).error().kind(), Errc::kIo);
+
+      const auto forgotten = co_await bystander->complete(2 * kMi);
+      EXPECT_FALSE(forgotten.ok()) << "its first chunks were in the cache that the failed flush dropped";
+      const std::string why = forgotten.ok() ? "" : forgotten.error().message();
+      EXPECT_THAT(why, testing::HasSubstr("a flush of the device failed"));
+      EXPECT_FALSE((co_await s.complete(p, BlockId{3}, 50'000, 4 * kMi)).ok());
+      EXPECT_TRUE((co_await durable->complete(50'000)).ok()) << "its data was durable before";
+      (co_await victim->cancel()).value();
+      (co_await bystander->cancel()).value();
+    }(*device_, store, poller);
+  });
+  put_stamped(4, 1, 50'000);
+  crash();
+  open();
+  expect_stamped(2, 0, 50'000);
+  expect_stamped(4, 1, 50'000);
+  expect_gone(1);
+}
+
 TEST_F(StoreCrash, WithoutAVolatileCacheNoFlushIsSent) {
   device_ = std::make_unique<TestDevice>(64 * kMi, false);
   make();

@@ -1,6 +1,7 @@
 // Whose device is this? Formatting, opening, and everything that must be refused.
 #include <filesystem>
 #include <fstream>
+#include <functional>
 
 #include "store/lease.h"
 #include "store/meta_store.h"
@@ -253,6 +254,37 @@ TEST_F(ForeignLease, ALostLeaseStopsCommits) {
   close();
   EXPECT_EQ(decode_lease(device_->peek(Superblock::kLeaseOffset, LeaseRecord::kBytes))->counter, 7u)
       << "not ours to release";
+}
+
+TEST_F(ForeignLease, ALostLeaseStopsDataToo) {
+  config_.lease_heartbeat = std::chrono::milliseconds(2);
+  config_.lease_timeout = std::chrono::milliseconds(20);
+  make();
+  put_stamped(1, 0, 3 * kMi);
+  run([this](BlockStore& store, NvmePoller& poller) {
+    const std::function<void()> lose_lease = [this] { write_lease(7); };
+    const std::function<void()> forget = [this] { device_->forget_counts(); };
+    return [](std::function<void()> lose, std::function<void()> forget_counts, BlockStore& s,
+              NvmePoller& p) -> Task<void> {
+      auto sequential = (co_await s.open_writer(p, BlockId{2}, {.capacity = 4 * kMi})).value();
+      (co_await sequential->write(stamped(2, 0, 0, 100'000))).value();
+      auto staged = (co_await s.open_writer(p, BlockId{3}, {.capacity = 4 * kMi})).value();
+      (co_await staged->write(stamped(3, 0, 0, 100'000))).value();
+      while (s.healthy()) {
+        lose();  // again: a heartbeat that was under way has overwritten it
+        co_await p.sleep_for(std::chrono::milliseconds(1));
+      }
+      forget_counts();
+      EXPECT_EQ((co_await sequential->write(stamped(2, 0, 100'000, 3 * kMi))).error().kind(), Errc::kBusy);
+      EXPECT_EQ((co_await sequential->flush()).error().kind(), Errc::kBusy);
+      EXPECT_EQ((co_await sequential->complete(100'000)).error().kind(), Errc::kBusy);
+      co_await staged->detach();
+      EXPECT_EQ((co_await s.open_writer(p, BlockId{4}, {.capacity = kMi})).error().kind(), Errc::kBusy);
+      EXPECT_EQ((co_await s.open_writer(p, BlockId{1}, {.capacity = kMi})).error().kind(), Errc::kBusy);
+    }(lose_lease, forget, store, poller);
+  });
+  EXPECT_EQ(device_->most_writes_of_a_page(), 0u) << "what lies there belongs to the other worker's blocks";
+  expect_stamped(1, 0, 3 * kMi);
 }
 
 TEST_F(StoreIdentity, MetadataOfAnotherDeviceIsRefused) {

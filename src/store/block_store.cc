@@ -142,7 +142,7 @@ Result<> open_steps(StoreCore& core) {
   core.recovery.superblock_repaired = identity.repaired;
   if (identity.repaired) core.recovery.add("one of the two superblocks was damaged or behind; written again");
 
-  LEAP_TRY(core.meta, BdevMetaStore::open({.dir = config.meta_dir}));
+  LEAP_TRY(core.meta, BdevMetaStore::open({.dir = config.meta_dir, .env = config.meta_env}));
   LEAP_TRY(const IdentityRecord record, check_metadata(core));
 
   core.capacity = core.superblock.data_bytes();
@@ -173,7 +173,7 @@ Result<> shut_down(StoreCore& core, bool orderly) {
   if (core.blocking != nullptr) core.blocking->stop();
   if (orderly && !core.fenced()) {
     // After a commit that may or may not be on the disk only a recovery can tell what is allocated.
-    if (!core.uncertain_commits) note(end_epoch(core));
+    if (core.all_settled()) note(end_epoch(core));
     note(core.pollers.front()->poller.run([&core](NvmePoller&) { return release_lease(core); }));
   }
   core.lease.reset();
@@ -341,7 +341,10 @@ Task<Result<BlockInfo>> BlockStore::complete(NvmePoller& poller, BlockId id, std
   {
     const BlockIndex::Locked block = core_->index.lock(id);
     const BlockEntry* const entry = block.find();
-    if (entry == nullptr) co_return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
+    if (entry == nullptr || (entry->live != nullptr && entry->live->removing))
+      co_return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
+    if ((entry->flags & BlockEntry::kUncertain) != 0)
+      co_return store_error(Errc::kWrongState, fmt::format("block {}: a commit of it failed half way", id));
     if (entry->live == nullptr || entry->live->pending == nullptr) {
       if (entry->length == length) co_return entry->info();
       co_return store_error(

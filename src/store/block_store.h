@@ -32,6 +32,10 @@
 #include "store/superblock.h"
 #include "store/types.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace leap {
 
 class StoreCore;
@@ -72,6 +76,7 @@ class BlockStore {
     Nanos lease_heartbeat = std::chrono::seconds(5);  ///< the device lease is renewed this often
     Nanos lease_timeout = std::chrono::seconds(15);   ///< a foreign lease that stands still this long is dead
     Nanos close_timeout = std::chrono::seconds(30);   ///< close() waits this long for open readers and writers
+    rocksdb::Env* meta_env = nullptr;                 ///< BdevMetaStore::Config::env: a seam for crash and fault tests
 
     [[nodiscard]] Result<> validate() const;
   };

@@ -111,7 +111,7 @@ struct PendingWrite {
   std::optional<Error> error;                    ///< the first one
   std::optional<std::uint64_t> unflushed_since;  ///< flush epoch of the oldest write that no flush has covered
   bool changed = false;                          ///< anything written or resized since the base
-  bool uncertain = false;                        ///< a failed write or commit may still take effect
+  bool uncertain = false;                        ///< a failed write may still take effect
 
   void set_length(std::uint64_t to) {
     length = to;

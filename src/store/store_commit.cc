@@ -87,16 +87,11 @@ Result<> StoreCore::check_flushed(PendingWrite& pending) const {
                                             pending.id));
 }
 
-void StoreCore::commit_failed(PendingWrite& pending, const Error& error, bool uncertain) {
+void StoreCore::commit_failed(PendingWrite& pending, const Error& error) {
   probe.commit_failures.add();
   if (!pending.error) pending.error = error;
   const BlockIndex::Locked block = index.lock(pending.id);
   pending.phase = PendingWrite::Phase::kAttached;
-  if (!uncertain) return;
-  pending.uncertain = true;
-  uncertain_commits = true;
-  BlockEntry* const entry = block.find();
-  if (entry != nullptr && entry->generation != 0) entry->flags |= BlockEntry::kUncertain;
 }
 
 // Checksums: a segment with a page written in this session is written whole under the new generation; the others stay
@@ -213,7 +208,7 @@ Task<Result<BlockInfo>> StoreCore::commit(StorePoller& at, std::shared_ptr<Pendi
   Result<> flushed = co_await at.flush();
   if (flushed) flushed = check_flushed(*pending);
   if (!flushed) {
-    commit_failed(*pending, flushed.error(), false);
+    commit_failed(*pending, flushed.error());
     co_return std::move(flushed).error();
   }
   CommitPlan plan;
@@ -226,20 +221,21 @@ Task<Result<BlockInfo>> StoreCore::commit(StorePoller& at, std::shared_ptr<Pendi
   if (plan.map.extents().size() > kMaxBlockExtents) {
     Error scattered = store_error(Errc::kNoSpace, fmt::format("block {} would be in {} pieces (limit {})", pending->id,
                                                               plan.map.extents().size(), kMaxBlockExtents));
-    commit_failed(*pending, scattered, false);
+    commit_failed(*pending, scattered);
     co_return scattered;
   }
   plan.record = {pending->id, next_generation(), pending->length, pending->capacity, plan.map.extents(), {}};
   Result<> planned = co_await plan_segments(at, *pending, plan);
   if (!planned) {
-    commit_failed(*pending, planned.error(), false);
+    commit_failed(*pending, planned.error());
     co_return std::move(planned).error();
   }
   plan_extents(*pending, plan);
   plan.batch.put(MetaFamily::kBlocks, block_key(pending->id), encode(plan.record));
   Result<> durable = co_await queue->commit(at.poller, std::move(plan.batch));
   if (!durable) {
-    commit_failed(*pending, durable.error(), durable.error().may_have_executed());
+    if (durable.error().may_have_executed()) leave_unsettled(pending->id, std::exchange(pending->owned, {}));
+    commit_failed(*pending, durable.error());
     co_return std::move(durable).error().context(fmt::format("commit block {}", pending->id));
   }
   co_return finish_commit(pending, plan);
@@ -248,6 +244,7 @@ Task<Result<BlockInfo>> StoreCore::commit(StorePoller& at, std::shared_ptr<Pendi
 struct StoreCore::Removal {
   bool done = false;                       // nothing was committed: there is nothing to make durable
   bool retry = false;                      // in transition
+  bool unsettled = false;                  // an earlier change failed half way
   std::shared_ptr<PendingWrite> revoked;   // freed without the lock
   std::shared_ptr<Generation> generation;  // null with neither flag: must be loaded
 };
@@ -257,10 +254,8 @@ Result<StoreCore::Removal> StoreCore::begin_remove(BlockId id) {
   BlockIndex::Locked block = index.lock(id);
   BlockEntry* const entry = block.find();
   if (entry == nullptr) return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
-  if ((entry->flags & BlockEntry::kUncertain) != 0) {
-    return store_error(Errc::kWrongState,
-                       fmt::format("block {}: a commit of it failed half way; it is settled by a restart", id));
-  }
+  removal.unsettled = (entry->flags & BlockEntry::kUncertain) != 0;
+  if (removal.unsettled) return removal;
   BlockLive& live = entry->need_live();
   removal.retry = live.removing || (live.pending != nullptr && live.pending->phase == PendingWrite::Phase::kCommitting);
   if (removal.retry) return removal;
@@ -281,15 +276,11 @@ Result<StoreCore::Removal> StoreCore::begin_remove(BlockId id) {
   return removal;
 }
 
-void StoreCore::abandon_removal(BlockId id, bool uncertain) {
+void StoreCore::abandon_removal(BlockId id) {
   const BlockIndex::Locked block = index.lock(id);
   BlockEntry* const entry = block.find();
   if (entry == nullptr) return;
   entry->live->removing = false;
-  if (uncertain) {
-    entry->flags |= BlockEntry::kUncertain;
-    uncertain_commits = true;
-  }
   entry->tidy();
 }
 
@@ -297,7 +288,7 @@ Task<Result<>> StoreCore::load_for_removal(StorePoller& at, BlockId id, Removal&
   BdevMetaStore& from = *meta;
   Result<BlockRecord> record = co_await blocking->run(at.poller, [&from, id] { return from.load_block(id); });
   if (!record) {
-    abandon_removal(id, false);
+    abandon_removal(id);
     co_return std::move(record).error();
   }
   const BlockIndex::Locked block = index.lock(id);
@@ -312,6 +303,10 @@ Task<Result<>> StoreCore::remove(StorePoller& at, BlockId id) {
   for (;;) {
     LEAP_CO_TRY(removal, begin_remove(id));
     if (removal.done) co_return Result<>{};
+    if (removal.unsettled) {
+      LEAP_CO_TRY_VOID(co_await settle(at, id));
+      continue;
+    }
     if (!removal.retry) break;
     if (at.poller.clock().now() >= give_up) {
       co_return store_error(Errc::kBusy,
@@ -340,7 +335,8 @@ Task<Result<>> StoreCore::remove(StorePoller& at, BlockId id) {
 
   Result<> durable = co_await queue->commit(at.poller, std::move(batch));
   if (!durable) {
-    abandon_removal(id, durable.error().may_have_executed());
+    if (durable.error().may_have_executed()) leave_unsettled(id, {});
+    abandon_removal(id);
     co_return std::move(durable).error().context(fmt::format("remove block {}", id));
   }
   {

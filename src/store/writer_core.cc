@@ -307,14 +307,24 @@ void WriterCore::finish() {
   use_ = {};
 }
 
-Task<Result<>> WriterCore::cancel() {
-  if (finished_) co_return Result<>{};
+Task<void> WriterCore::come_to_rest() {
   static_cast<IntrusiveListNode&>(*this).unlink();
   stage_.reset();
   co_await wait_in_flight(0);
+}
+
+void WriterCore::give_up() {
   core_.probe.blocks_cancelled.add();
   core_.discard(p_);
   finish();
+}
+
+Task<Result<>> WriterCore::cancel() {
+  if (finished_) co_return Result<>{};
+  co_await come_to_rest();
+  // A commit of it that failed half way may be on the disk: cancelled is what can't come back.
+  LEAP_CO_TRY_VOID(co_await core_.settle(at_, id_));
+  give_up();
   co_return Result<>{};
 }
 
@@ -327,8 +337,8 @@ Task<void> WriterCore::detach() {
     finish();
   } else {
     // A session that failed must never be completed, so it is not kept for anybody.
-    const Result<> cancelled = co_await cancel();
-    cancelled.ignore("always succeeds");
+    co_await come_to_rest();
+    give_up();
   }
 }
 

@@ -76,6 +76,8 @@ class WriterCore final : public StagedWriter {
   void keep_page(std::uint64_t page, std::span<const std::byte> bytes, bool dirty);
   Task<Result<>> set_length(std::uint64_t length);
   Task<Result<>> settle(Tail tail);
+  Task<void> come_to_rest();
+  void give_up();
   void finish();
 
   // writer_pages.cc: pages between memory and device

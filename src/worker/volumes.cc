@@ -1,11 +1,15 @@
 #include "worker/volumes.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/units.h"
@@ -28,7 +32,14 @@ std::string read_binding(const std::string& path) {
   return line;
 }
 
-/// Written beside and renamed: a crash leaves the old binding or the new one.
+Result<> sync_path(const std::string& path, int flags) {
+  const UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC));
+  if (!fd.valid()) return Error::os(errno, fmt::format("open {}", path));
+  if (::fsync(fd.get()) != 0) return Error::os(errno, fmt::format("sync {}", path));
+  return {};
+}
+
+/// Written beside, synced and renamed: power loss leaves the old binding or the new one.
 Result<> write_binding(const std::string& path, const std::string& device) {
   const std::string fresh = path + ".new";
   {
@@ -37,10 +48,11 @@ Result<> write_binding(const std::string& path, const std::string& device) {
     file.flush();
     if (!file) return Error(Errc::kIo, fmt::format("write {}", fresh));
   }
+  LEAP_TRY_VOID(sync_path(fresh, O_RDONLY));
   std::error_code error;
   fs::rename(fresh, path, error);
   if (error) return Error::os(error.value(), fmt::format("rename {} to {}", fresh, path));
-  return {};
+  return sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
 }
 
 bool is_local(const std::string& device) {
@@ -202,7 +214,7 @@ Result<std::optional<Superblock>> Volumes::formatted_before(const WorkerConfig& 
   Result<Superblock> there =
       context.poller->run([&](NvmePoller& poller) { return read_superblock(poller, *context.pool, *device.value()); });
   // Whatever else is wrong with it is format's to judge.
-  if (!there.ok()) return std::optional<Superblock>();
+  if (!there.ok() || there->cluster_id != config.cluster_id) return std::optional<Superblock>();
   taken_.push_back(device.value());
   return std::optional<Superblock>(std::move(there).value());
 }

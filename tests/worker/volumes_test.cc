@@ -107,5 +107,52 @@ TEST_F(VolumesTest, FormatNeedsANamespaceForEachDirectory) {
   ASSERT_TRUE(volumes.ok()) << "the first directory got it: " << volumes.error().to_string();
 }
 
+TEST_F(VolumesTest, ADirectoryCanBeAddedAndTheFormattedOnesAreLeftAlone) {
+  add_directory("a");
+  format_all();
+  EXPECT_EQ(failure(Volumes::format(config_, false)).kind(), Errc::kAlreadyExists);
+  add_directory("b");
+  format_all();
+  const auto volumes = Volumes::open(config_);
+  ASSERT_TRUE(volumes.ok()) << volumes.error().to_string();
+  const auto& directories = (*volumes)->stores().directories();
+  ASSERT_EQ(directories.size(), 2u);
+  EXPECT_EQ(directories[0].store->superblock().worker_id, directories[1].store->superblock().worker_id);
+}
+
+TEST_F(VolumesTest, ADirectoryWhoseDeviceHasBeenWipedCanBeFormattedAgain) {
+  add_directory("a");
+  format_all();
+  fs::resize_file(device_file(0), 0);
+  fs::resize_file(device_file(0), kDeviceSize);
+  fs::remove_all(home(0) + "/meta");
+  format_all();
+  EXPECT_TRUE(Volumes::open(config_).ok());
+}
+
+TEST_F(VolumesTest, ADirectoryWhoseDeviceIsNotThereIsOffline) {
+  add_directory("a");
+  add_directory("b");
+  add_directory("c");
+  format_all();
+  fs::remove(device_file(1));
+  write_file(home(2) + "/device", "nvme-6f9619ff-8b86-d011-b42d-00c04fc964ff\n");
+  const auto volumes = Volumes::open(config_);
+  ASSERT_TRUE(volumes.ok()) << volumes.error().to_string();
+  EXPECT_EQ((*volumes)->stores().directories().size(), 1u);
+  ASSERT_EQ((*volumes)->offline().size(), 2u);
+  EXPECT_FALSE(fs::exists(device_file(1))) << "nothing is made in place of a device that is missing";
+}
+
+TEST_F(VolumesTest, ADeviceIsTakenOnce) {
+  add_directory("a");
+  add_directory("b");
+  const std::string device = "file://" + dir_.file("one") + "?size=8MiB";
+  config_.leap.devices = {device, device};
+  const Error refused = failure(Volumes::format(config_, false));
+  EXPECT_EQ(refused.kind(), Errc::kInvalidArgument) << refused.to_string();
+  EXPECT_THAT(refused.message(), HasSubstr("belongs to another data_dir already"));
+}
+
 }  // namespace
 }  // namespace leap::testing

@@ -189,14 +189,14 @@ Task<void> random_life(BlockStore& store, NvmePoller& poller, std::uint64_t seed
 
 TEST_F(StoreCrash, RandomLivesWithPowerLossKeepEveryAcknowledgedBlock) {
   make();
-  Model model;
+  Model model, others;
   for (std::uint64_t round = 0; round < 25; ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     // The device dies in the middle: from some write on nothing succeeds, and what was not flushed goes or stays as it
     // likes.
     if (round % 2 == 1) device_->fail_writes(static_cast<int>(rng_.below(60)), true);
     std::thread other(
-        [&] { run([&](BlockStore& s, NvmePoller& p) { return random_life(s, p, round * 2, 100, model, 0); }, 1); });
+        [&] { run([&](BlockStore& s, NvmePoller& p) { return random_life(s, p, round * 2, 100, others, 15); }, 1); });
     run([&](BlockStore& s, NvmePoller& p) {
       return [](BlockStore& st, NvmePoller& po, std::uint64_t seed, Model& m) -> Task<void> {
         TaskGroup group(po);
@@ -207,6 +207,9 @@ TEST_F(StoreCrash, RandomLivesWithPowerLossKeepEveryAcknowledgedBlock) {
       }(s, p, round * 100, model);
     });
     other.join();
+    for (const auto& [id, version] : others.acknowledged) model.acknowledged[id] = version;
+    for (const auto& [id, versions] : others.possible) model.possible[id] = versions;
+    others = {};
     if (round % 5 == 4) {
       device_->heal();
       close();

@@ -84,6 +84,11 @@ Task<Result<>> release_lease(StoreCore& core) {
   co_return co_await core.lease->release(lease_io(*core.pollers.front()));
 }
 
+Task<void> drop_lease(StoreCore& core) {
+  core.lease.reset();
+  co_return;
+}
+
 // The metadata directory must be this device's, and as new as the device.
 Result<IdentityRecord> check_metadata(const StoreCore& core) {
   LEAP_TRY(IdentityRecord record, core.meta->load_identity());
@@ -176,7 +181,7 @@ Result<> shut_down(StoreCore& core, bool orderly) {
     if (core.all_settled()) note(end_epoch(core));
     note(core.pollers.front()->poller.run([&core](NvmePoller&) { return release_lease(core); }));
   }
-  core.lease.reset();
+  if (core.lease) core.pollers.front()->poller.run([&core](NvmePoller&) { return drop_lease(core); });
   core.meta.reset();
   for (const std::unique_ptr<StorePoller>& at : core.pollers) {
     if (at->channel != nullptr) at->poller.run([&at](NvmePoller&) { return close_channel(*at); });

@@ -51,6 +51,13 @@ std::size_t WriterCore::stage_size(std::size_t needed) const {
   return static_cast<std::size_t>(std::min<std::uint64_t>(std::max<std::size_t>(size, kStorePage), room));
 }
 
+// The staged buffer may be gone by the time prepare() is called, so both count.
+std::size_t WriterCore::prepared_bytes(std::size_t want) const {
+  const std::size_t largest = at_.max_buffer();
+  const std::size_t fresh = std::max({position_ % kStorePage + want, next_chunk_, std::size_t{kStorePage}});
+  return std::bit_ceil(std::max(stage_.size(), std::min(fresh, largest)));
+}
+
 // Gets a buffer for position_. While it waits for memory it holds none.
 Task<Result<>> WriterCore::open_stage(std::size_t want) {
   const std::uint64_t page = position_ / kStorePage;

@@ -50,6 +50,7 @@ class WriterCore final : public StagedWriter {
   void fail(const Error& error);
 
   Task<Result<std::span<std::byte>>> prepare(std::size_t want);
+  [[nodiscard]] std::size_t prepared_bytes(std::size_t want) const;
   void produced(std::size_t n);
   Task<Result<>> seek(std::uint64_t offset);
   Task<Result<>> flush();

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/scope_exit.h"
+
 namespace leap {
 namespace {
 
@@ -236,11 +238,22 @@ Task<Result<>> WriteSession::receive(rpc::FrameReader& in) {
                                                           in.data_left(), writer_->position(), writer_->capacity()));
   }
   while (in.data_left() > 0) {
+    // Clients that stall in the middle of a frame must not get hold of the whole pool.
+    const std::size_t bytes = writer_->prepared_bytes(in.data_left());
+    if (!context_.receive_memory.try_acquire(bytes)) {
+      context_.probe.receive_waits.add();
+      co_await context_.receive_memory.acquire(bytes);
+    }
+    context_.probe.receiving_bytes.add(static_cast<std::int64_t>(bytes));
+    const auto permit = defer([&] {
+      context_.receive_memory.release(bytes);
+      context_.probe.receiving_bytes.add(-static_cast<std::int64_t>(bytes));
+    });
     Result<std::span<std::byte>> room = co_await writer_->prepare(in.data_left());
     if (!room.ok()) co_return std::move(room).error();
     const TimePoint waiting = now();
     awaiting_data_ = true;
-    Result<> received = co_await in.read_data(*room, context_.idle_deadline());
+    Result<> received = co_await in.read_data(*room, context_.frame_deadline());
     awaiting_data_ = false;
     receiving_ = receiving_ + (now() - waiting);
     if (!received.ok()) co_return received;

@@ -1,7 +1,13 @@
 // Whose device is this? Formatting, opening, and everything that must be refused.
+#include <sys/wait.h>
+
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <sstream>
+
+#include <unistd.h>
 
 #include "store/lease.h"
 #include "store/meta_store.h"
@@ -212,6 +218,35 @@ class ForeignLease : public StoreFixture {
     device_->overwrite(Superblock::kLeaseOffset, page);
   }
 };
+
+TEST_F(ForeignLease, OfALivingProcessOfThisMachineIsRefusedAtOnce) {
+  make();
+  close();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  ASSERT_GT(child, 0);
+  std::ifstream stat_file("/proc/" + std::to_string(child) + "/stat");
+  std::string stat((std::istreambuf_iterator<char>(stat_file)), {});
+  std::istringstream fields(stat.substr(stat.rfind(')') + 2));
+  std::string field;
+  for (int i = 3; i <= 22; ++i) fields >> field;
+  LeaseRecord record{true, Uuid::from_name("foreign"), read_lease_holder(), 1, 5000};
+  record.holder.pid = static_cast<std::uint64_t>(child);
+  record.holder.start_time = std::stoull(field);
+  std::vector<std::byte> page(LeaseRecord::kBytes);
+  encode_lease(record, std::span<std::byte, LeaseRecord::kBytes>(page));
+  device_->overwrite(Superblock::kLeaseOffset, page);
+  const Result<> refused = try_open();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().kind(), Errc::kBusy);
+  EXPECT_THAT(refused.error().message(), HasSubstr("process " + std::to_string(child)));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  open();
+}
 
 TEST_F(ForeignLease, IsTakenOverWhenItStandsStill) {
   leave_foreign_lease();

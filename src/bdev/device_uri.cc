@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include "base/units.h"
-#include "bdev/file_bdev.h"
 #include "bdev/mem_bdev.h"
 #include "nvme/address.h"
 
@@ -44,8 +43,9 @@ Result<std::uint32_t> parse_block_size(std::string_view text, const std::string&
 }
 
 Result<std::unique_ptr<BlockDevice>> open_file_device(std::string_view text, DeviceUri uri, std::uint32_t block,
-                                                      std::uint64_t size) {
+                                                      std::uint64_t size, FileBdev::Fit fit) {
   FileBdev::Config config;
+  config.fit = fit;
   config.path = uri.path;
   config.size = size;
   config.block_size = block;
@@ -105,7 +105,7 @@ Result<DeviceUri> DeviceUri::parse(std::string_view text) {
   return uri;
 }
 
-Result<std::unique_ptr<BlockDevice>> open_local_device(std::string_view text, std::string name) {
+Result<std::unique_ptr<BlockDevice>> open_local_device(std::string_view text, std::string name, FileBdev::Fit fit) {
   LEAP_TRY(const DeviceKind kind, device_kind(text));
   if (kind == DeviceKind::kNvme) return bad(text, "is not local");
   LEAP_TRY(DeviceUri uri, DeviceUri::parse(text));
@@ -116,7 +116,7 @@ Result<std::unique_ptr<BlockDevice>> open_local_device(std::string_view text, st
     size = parsed.value();
   }
   LEAP_TRY(const std::uint32_t block, parse_block_size(text, take(uri, "block", "4096")));
-  if (kind == DeviceKind::kFile) return open_file_device(text, std::move(uri), block, size);
+  if (kind == DeviceKind::kFile) return open_file_device(text, std::move(uri), block, size, fit);
   if (!uri.path.empty()) return bad(text, "memory has no path (mem:?size=512MiB)");
   if (!uri.options.empty())
     return bad(text, fmt::format("unknown option '{}' (size, block)", uri.options.begin()->first));

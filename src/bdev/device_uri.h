@@ -16,6 +16,7 @@
 
 #include "base/result.h"
 #include "bdev/block_device.h"
+#include "bdev/file_bdev.h"
 
 namespace leap {
 
@@ -35,6 +36,7 @@ struct DeviceUri {
 
 /// Opens a mem: or file: device. `name` makes memory devices distinguishable (their UUID derives from it).
 /// Errors: kInvalidArgument (naming the part of the text that is wrong), and those of MemBdev and FileBdev.
-Result<std::unique_ptr<BlockDevice>> open_local_device(std::string_view text, std::string name);
+Result<std::unique_ptr<BlockDevice>> open_local_device(std::string_view text, std::string name,
+                                                       FileBdev::Fit fit = FileBdev::Fit::kExtend);
 
 }  // namespace leap

@@ -72,7 +72,10 @@ Result<UniqueFd> open_file(const FileBdev::Config& config, bool& direct) {
   struct stat status {};
   // O_EXCL on a block device means "not while it is mounted, or somebody else's".
   const bool block_device = ::stat(path.c_str(), &status) == 0 && S_ISBLK(status.st_mode);
-  const int flags = O_RDWR | O_CLOEXEC | (block_device ? O_EXCL : config.size > 0 ? O_CREAT : 0);
+  const int flags = O_RDWR | O_CLOEXEC |
+                    (block_device                                            ? O_EXCL
+                     : config.size > 0 && config.fit != FileBdev::Fit::kAsIs ? O_CREAT
+                                                                             : 0);
   constexpr mode_t kMode = 0600;
   if (direct) {
     UniqueFd fd(::open(path.c_str(), flags | O_DIRECT, kMode));
@@ -126,6 +129,11 @@ Result<std::uint64_t> settle_size(const FileBdev::Config& config, int fd) {
   } else if (actual > size) {
     return Error(Errc::kInvalidArgument,
                  fmt::format("{} has {} bytes, more than the size given ({}): it is not cut", path, actual, size));
+  } else if (actual < size && config.fit == FileBdev::Fit::kMake && actual != 0) {
+    return Error(Errc::kAlreadyExists,
+                 fmt::format("{} is not empty: it has {} bytes, and is not extended to {}", path, actual, size));
+  } else if (actual < size && config.fit == FileBdev::Fit::kAsIs) {
+    return Error(Errc::kWrongState, fmt::format("{} has shrunk to {} bytes from {}", path, actual, size));
   } else if (actual < size && ::ftruncate(fd, static_cast<off_t>(size)) != 0) {
     return Error::os(errno, fmt::format("extend {} to {} bytes", path, size));
   }

@@ -18,9 +18,16 @@ namespace leap {
 
 class FileBdev final : public BlockDevice {
  public:
+  /// What may be done to get a file of the size that is asked for. A larger one is never cut.
+  enum class Fit : std::uint8_t {
+    kExtend,  ///< a missing file is made, a smaller one extended (sparse)
+    kMake,    ///< a missing or empty file is extended; a smaller one is somebody's: kAlreadyExists
+    kAsIs,    ///< nothing: a missing file is kNotFound, a smaller one kWrongState
+  };
   struct Config {
     std::filesystem::path path;
-    std::uint64_t size = 0;           ///< bytes; 0 = as large as it is. A smaller or missing file is extended (sparse)
+    std::uint64_t size = 0;  ///< bytes; 0 = as large as it is
+    Fit fit = Fit::kExtend;
     std::uint32_t block_size = 4096;  ///< bytes, a power of two from 512 to 64 KiB
     FileEngineKind engine = FileEngine::best();
     bool direct = true;  ///< try O_DIRECT

@@ -22,6 +22,7 @@ void BlockEntry::set_committed(const BlockRecord& record) {
   generation = record.generation;
   length = record.length;
   capacity = record.capacity;
+  flags &= ~std::uint32_t{kDamaged};  // that was the generation before
   std::uint64_t bytes = 0;
   for (const MappedExtent& extent : record.extents) bytes += extent.length;
   pages = static_cast<std::uint32_t>(bytes / kStorePage);

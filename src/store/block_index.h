@@ -38,7 +38,7 @@ struct BlockEntry {
 
   enum Flag : std::uint32_t {
     kDamaged = 1,    ///< a read failed its checksum
-    kUncertain = 2,  ///< a commit or delete of it failed half way: what is on disk is settled by the next start
+    kUncertain = 2,  ///< a commit or delete of it failed half way: see store_settle.cc
   };
 
   std::int64_t id = 0;           ///< 0: the slot is empty

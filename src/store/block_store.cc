@@ -84,6 +84,11 @@ Task<Result<>> release_lease(StoreCore& core) {
   co_return co_await core.lease->release(lease_io(*core.pollers.front()));
 }
 
+Task<void> drop_lease(StoreCore& core) {
+  core.lease.reset();
+  co_return;
+}
+
 // The metadata directory must be this device's, and as new as the device.
 Result<IdentityRecord> check_metadata(const StoreCore& core) {
   LEAP_TRY(IdentityRecord record, core.meta->load_identity());
@@ -142,7 +147,7 @@ Result<> open_steps(StoreCore& core) {
   core.recovery.superblock_repaired = identity.repaired;
   if (identity.repaired) core.recovery.add("one of the two superblocks was damaged or behind; written again");
 
-  LEAP_TRY(core.meta, BdevMetaStore::open({.dir = config.meta_dir}));
+  LEAP_TRY(core.meta, BdevMetaStore::open({.dir = config.meta_dir, .env = config.meta_env}));
   LEAP_TRY(const IdentityRecord record, check_metadata(core));
 
   core.capacity = core.superblock.data_bytes();
@@ -173,10 +178,10 @@ Result<> shut_down(StoreCore& core, bool orderly) {
   if (core.blocking != nullptr) core.blocking->stop();
   if (orderly && !core.fenced()) {
     // After a commit that may or may not be on the disk only a recovery can tell what is allocated.
-    if (!core.uncertain_commits) note(end_epoch(core));
+    if (core.all_settled()) note(end_epoch(core));
     note(core.pollers.front()->poller.run([&core](NvmePoller&) { return release_lease(core); }));
   }
-  core.lease.reset();
+  if (core.lease) core.pollers.front()->poller.run([&core](NvmePoller&) { return drop_lease(core); });
   core.meta.reset();
   for (const std::unique_ptr<StorePoller>& at : core.pollers) {
     if (at->channel != nullptr) at->poller.run([&at](NvmePoller&) { return close_channel(*at); });
@@ -199,6 +204,16 @@ Task<Result<>> format_device(PollerContext context, BlockDevice& device, LeaseHo
   if (formatted && !force) {
     co_return std::move(there).error().context(
         fmt::format("{} is not empty; force discards what is on it", device.info().name));
+  }
+  if (!force) {
+    LEAP_CO_TRY(const std::optional<std::uint64_t> used,
+                co_await find_foreign_data(*channel, *context.poller, *context.pool, device.info().size));
+    if (used) {
+      co_return store_error(
+          Errc::kAlreadyExists,
+          fmt::format("{} is not empty: the first byte that is not zero is at offset {}; force discards what is on it",
+                      device.info().name, *used));
+    }
   }
   const LeaseIo io{*channel, *context.poller, *context.pool};
   if (formatted) LEAP_CO_TRY_VOID(co_await DeviceLease::check_free(io, std::move(self), {}));
@@ -269,8 +284,8 @@ Result<std::unique_ptr<BlockStore>> BlockStore::open(const Config& config, Block
   if (pollers.empty()) return store_error(Errc::kInvalidArgument, config.name + ": no poller to run on");
   auto core = std::make_unique<StoreCore>(config, device);
   for (const PollerContext& context : pollers) {
-    core->pollers.push_back(
-        std::make_unique<StorePoller>(*context.poller, *context.pool, core->probe, device.info().volatile_write_cache));
+    core->pollers.push_back(std::make_unique<StorePoller>(*context.poller, *context.pool, core->probe,
+                                                          core->flush_epoch, device.info().volatile_write_cache));
   }
   std::unique_ptr<BlockStore> store(new BlockStore(std::move(core)));
   const TimePoint start = Clock::system().now();
@@ -331,7 +346,10 @@ Task<Result<BlockInfo>> BlockStore::complete(NvmePoller& poller, BlockId id, std
   {
     const BlockIndex::Locked block = core_->index.lock(id);
     const BlockEntry* const entry = block.find();
-    if (entry == nullptr) co_return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
+    if (entry == nullptr || (entry->live != nullptr && entry->live->removing))
+      co_return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
+    if ((entry->flags & BlockEntry::kUncertain) != 0)
+      co_return store_error(Errc::kWrongState, fmt::format("block {}: a commit of it failed half way", id));
     if (entry->live == nullptr || entry->live->pending == nullptr) {
       if (entry->length == length) co_return entry->info();
       co_return store_error(

@@ -32,6 +32,10 @@
 #include "store/superblock.h"
 #include "store/types.h"
 
+namespace rocksdb {
+class Env;
+}
+
 namespace leap {
 
 class StoreCore;
@@ -72,6 +76,7 @@ class BlockStore {
     Nanos lease_heartbeat = std::chrono::seconds(5);  ///< the device lease is renewed this often
     Nanos lease_timeout = std::chrono::seconds(15);   ///< a foreign lease that stands still this long is dead
     Nanos close_timeout = std::chrono::seconds(30);   ///< close() waits this long for open readers and writers
+    rocksdb::Env* meta_env = nullptr;                 ///< BdevMetaStore::Config::env: a seam for crash and fault tests
 
     [[nodiscard]] Result<> validate() const;
   };
@@ -94,8 +99,9 @@ class BlockStore {
     std::optional<std::uint32_t> next;  ///< cursor for the next call; nothing: the end
   };
 
-  /// Makes the superblocks and an empty metadata directory. Errors: kAlreadyExists (formatted, and not force), kBusy (a
-  /// live worker holds the device), kInvalidArgument (device too small, bad cluster id), device and file errors.
+  /// Makes the superblocks and an empty metadata directory. Errors: kAlreadyExists (formatted, or not empty where
+  /// the superblocks go, and not force), kBusy (a live worker holds the device), kInvalidArgument (device too small, bad
+  /// cluster id), device and file errors.
   static Result<Superblock> format(PollerContext context, BlockDevice& device, const FormatOptions& options);
 
   /// Verifies identity, takes the lease, recovers. Errors name the cause and the way out: kNotFound (not formatted,

@@ -50,6 +50,7 @@ Result<> BlockWriter::status() const { return core_->usable(); }
 void BlockWriter::fail(Error error) { core_->fail(error); }
 
 Task<Result<std::span<std::byte>>> BlockWriter::prepare(std::size_t want) { return core_->prepare(want); }
+std::size_t BlockWriter::prepared_bytes(std::size_t want) const { return core_->prepared_bytes(want); }
 void BlockWriter::produced(std::size_t n) { core_->produced(n); }
 Task<Result<>> BlockWriter::write(std::span<const std::byte> data) { return write_all(*core_, data); }
 Task<Result<>> BlockWriter::seek(std::uint64_t offset) { return core_->seek(offset); }

@@ -58,6 +58,8 @@ class BlockWriter {
   /// buffers (back-pressure). Valid until the next call on this writer. Errors: kInvalidArgument (want == 0, or
   /// position() + want past the capacity: "exceeds block size"), the sticky error, kCancelled.
   Task<Result<std::span<std::byte>>> prepare(std::size_t want);
+  /// The memory that prepare(want) makes unavailable to others until produced(), at most.
+  [[nodiscard]] std::size_t prepared_bytes(std::size_t want) const;
   /// The first `n` bytes of the last prepare() are now data; position() moves on.
   void produced(std::size_t n);
   /// prepare + copy + produced for callers that have the bytes elsewhere. Refused as a whole when it would end past the

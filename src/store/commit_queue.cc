@@ -80,7 +80,8 @@ void CommitQueue::work() {
     for (const MetaBatch& batch : posted) batches.push_back(&batch);
     std::uint64_t commits = 0;
     for (const Job* job = group; job != nullptr; job = job->next, ++commits) batches.push_back(&job->batch);
-    const Result<> outcome = meta_.write(batches, commits != 0);
+    // That it can be written again is worth knowing for certain.
+    const Result<> outcome = meta_.write(batches, commits != 0 || !meta_.writable());
     if (commits != 0) probe_.syncs.add();
     if (outcome) {
       probe_.commits.add(commits);

@@ -46,6 +46,8 @@ void Housekeeper::fire(void* self) {
 Task<void> Housekeeper::round(Housekeeper& self) {
   const TimePoint now = self.poller_.clock().now();
   self.core_.expire_parked(now);
+  // New blocks go elsewhere meanwhile, so nobody else would find out that the metadata can be written again.
+  self.core_.probe_metadata();
   if (now >= self.next_heartbeat_ && !self.core_.fenced()) {
     self.next_heartbeat_ = now + self.core_.config.lease_heartbeat;
     StorePoller& at = *self.core_.pollers.front();

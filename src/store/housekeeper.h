@@ -1,4 +1,5 @@
-// Housekeeper: what a store does by itself: renew the device lease, drop write sessions nobody came back for.
+// Housekeeper: what a store does by itself: renew the device lease, drop write sessions nobody came back for,
+// try whether metadata that could not be written can be again.
 //
 // Threading: lives on the first poller of the store. start() there; stop() there, and wait for it before the store goes
 // away.

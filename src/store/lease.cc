@@ -93,10 +93,9 @@ Task<Result<>> read_page(LeaseIo io, Page& out) {
   co_return Result<>{};
 }
 
-Task<Result<>> write_record(LeaseIo io, LeaseRecord record) {
-  LEAP_CO_TRY(DmaBuf buffer, co_await allocate(io.poller, io.pool, LeaseRecord::kBytes));
-  encode_lease(record, std::span<std::byte, LeaseRecord::kBytes>(buffer.data(), LeaseRecord::kBytes));
-  co_return co_await io.channel.write(Superblock::kLeaseOffset, std::move(buffer));
+Task<Result<>> write_record(LeaseIo io, LeaseRecord record, DmaBuf page) {
+  encode_lease(record, std::span<std::byte, LeaseRecord::kBytes>(page.data(), LeaseRecord::kBytes));
+  co_return co_await io.channel.write(Superblock::kLeaseOffset, std::move(page));
 }
 
 }  // namespace
@@ -200,9 +199,10 @@ Task<Result<DeviceLease>> DeviceLease::acquire(LeaseIo io, LeaseHolder self, Tim
   mine.counter = 1;
   mine.heartbeat_ms =
       static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(timing.heartbeat).count());
-  DeviceLease lease(mine);
+  LEAP_CO_TRY(DmaBuf buffer, co_await allocate(io.poller, io.pool, LeaseRecord::kBytes));
+  DeviceLease lease(mine, std::move(buffer));
   note_held(mine.token, true);
-  LEAP_CO_TRY_VOID(co_await write_record(io, mine));
+  LEAP_CO_TRY_VOID(co_await write_record(io, mine, lease.page_.slice(0, LeaseRecord::kBytes)));
   co_await io.poller.sleep_for(timing.settle);
   Page page;
   LEAP_CO_TRY_VOID(co_await read_page(io, page));
@@ -213,33 +213,35 @@ Task<Result<DeviceLease>> DeviceLease::acquire(LeaseIo io, LeaseHolder self, Tim
 }
 
 Task<Result<>> DeviceLease::renew(LeaseIo io) {
-  Page page;
-  LEAP_CO_TRY_VOID(co_await read_page(io, page));
-  Result<LeaseRecord> stored = decode_lease(page);
+  LEAP_CO_TRY(const DmaBuf read,
+              co_await io.channel.read(Superblock::kLeaseOffset, page_.slice(0, LeaseRecord::kBytes)));
+  Result<LeaseRecord> stored = decode_lease(read.bytes());
   if (!stored || stored->token != record_.token) {
     co_return Error(Errc::kBusy, "the device was taken over by " + (stored ? describe(*stored) : "somebody unknown"))
         .in(ErrorDomain::kStore)
         .with_scope(ErrorScope::kDevice);
   }
   ++record_.counter;
-  co_return co_await write_record(io, record_);
+  co_return co_await write_record(io, record_, page_.slice(0, LeaseRecord::kBytes));
 }
 
 Task<Result<>> DeviceLease::release(LeaseIo io) {
   LeaseRecord free = record_;
   free.held = false;
-  Result<> written = co_await write_record(io, free);
+  Result<> written = co_await write_record(io, free, std::move(page_));
   note_held(record_.token, false);
   record_.token = Uuid{};
   co_return written;
 }
 
-DeviceLease::DeviceLease(DeviceLease&& other) noexcept : record_(std::exchange(other.record_, {})) {}
+DeviceLease::DeviceLease(DeviceLease&& other) noexcept
+    : record_(std::exchange(other.record_, {})), page_(std::move(other.page_)) {}
 
 DeviceLease& DeviceLease::operator=(DeviceLease&& other) noexcept {
   if (this != &other) {
     if (!record_.token.is_nil()) note_held(record_.token, false);
     record_ = std::exchange(other.record_, {});
+    page_ = std::move(other.page_);
   }
   return *this;
 }

@@ -15,7 +15,8 @@
 // wakes. It is there against mistakes (two workers configured on one device), beside RocksDB's lock on the metadata
 // directory.
 //
-// Threading: tasks on the poller of the channel. read_lease_holder() blocks on /proc.
+// Threading: tasks on the poller of the channel; a lease also dies there, its page is that poller's memory.
+// read_lease_holder() blocks on /proc.
 //
 //   LEAP_CO_TRY(DeviceLease lease, co_await DeviceLease::acquire(io, holder, timing));
 //   LEAP_CO_TRY_VOID(co_await lease.renew(io));     // every timing.heartbeat
@@ -95,8 +96,9 @@ class DeviceLease {
   Task<Result<>> release(LeaseIo io);
 
  private:
-  explicit DeviceLease(LeaseRecord record) : record_(std::move(record)) {}
+  DeviceLease(LeaseRecord record, DmaBuf page) : record_(std::move(record)), page_(std::move(page)) {}
   LeaseRecord record_;  // token nil: moved from or released
+  DmaBuf page_;         // for every heartbeat: it must never wait for clients to give memory back
 };
 
 }  // namespace leap

@@ -95,7 +95,6 @@ std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice
 struct BdevMetaStore::Database {
   rocksdb::DB* db = nullptr;
   std::vector<rocksdb::ColumnFamilyHandle*> handles;  // the default family first
-  std::atomic<bool> write_failed{false};
 
   Database() = default;
   Database(const Database&) = delete;
@@ -141,42 +140,91 @@ Result<> BdevMetaStore::create(const Config& config, const IdentityRecord& ident
   return store.write(batch, true);
 }
 
-Result<std::unique_ptr<BdevMetaStore>> BdevMetaStore::open(const Config& config) {
+Result<std::unique_ptr<BdevMetaStore::Database>> BdevMetaStore::open_database(const Config& config) {
   const rocksdb::Options options = base_options(config.env);
   auto database = std::make_unique<Database>();
   const rocksdb::Status opened =
       rocksdb::DB::Open(options, config.dir, families(options), &database->handles, &database->db);
   if (!opened.ok()) return open_error(opened, config.dir);
+  return database;
+}
+
+Result<std::unique_ptr<BdevMetaStore>> BdevMetaStore::open(const Config& config) {
+  LEAP_TRY(auto database, open_database(config));
   return std::unique_ptr<BdevMetaStore>(new BdevMetaStore(config, std::move(database)));
 }
 
-Result<> BdevMetaStore::write(const std::vector<const MetaBatch*>& batches, bool sync) {
-  rocksdb::WriteBatch combined;
+// After a failed write RocksDB refuses everything: it may let itself be talked into going on, or is opened anew.
+Result<> BdevMetaStore::go_on() {
+  if (db_ != nullptr && db_->db->Resume().ok()) return {};
+  // Not before there is hope: what is open can at least be read.
+  rocksdb::Env* const env = config_.env != nullptr ? config_.env : rocksdb::Env::Default();
+  const std::string probe = config_.dir + "/writable";
+  const rocksdb::Status written = rocksdb::WriteStringToFile(env, "writable?\n", probe, true);
+  if (!written.ok()) return from_status(written, "write to " + config_.dir);
+  const std::unique_lock lock(database_mutex_);
+  db_.reset();
+  LEAP_TRY(db_, open_database(config_));
+  return {};
+}
+
+// Of what a failed write has touched, the state that can be seen: RocksDB shows none of it.
+void BdevMetaStore::remember(const std::vector<const MetaBatch*>& batches) {
   for (const MetaBatch* batch : batches) {
     for (const MetaBatch::Change& change : batch->changes()) {
-      rocksdb::ColumnFamilyHandle* const family = db_->family(change.family);
-      const rocksdb::Status added =
-          change.erase ? combined.Delete(family, change.key) : combined.Put(family, change.key, change.value);
-      if (!added.ok()) return from_status(added, "build a metadata batch");
+      const auto [slot, added] = before_.try_emplace({change.family, change.key});
+      if (!added) continue;  // an earlier failure: what was before that one counts
+      Result<std::optional<std::string>> value = get(change.family, change.key);
+      if (value)
+        slot->second = std::move(*value);
+      else
+        before_.erase(slot);  // neither readable nor writable: only a recovery can help
     }
   }
-  // After a failed write RocksDB refuses everything until it is told to go on; try that once per write.
-  if (db_->write_failed.exchange(false)) {
-    const rocksdb::Status resumed = db_->db->Resume();
-    if (!resumed.ok()) {
-      db_->write_failed = true;
-      return from_status(resumed, "resume metadata writes in " + config_.dir);
+}
+
+Result<> BdevMetaStore::write(const std::vector<const MetaBatch*>& batches, bool sync) {
+  if (!writable()) LEAP_TRY_VOID(go_on());
+  Result<> written = try_write(batches, sync);
+  // RocksDB refuses a write also for an error of the past, of a job in the background: that one may be over.
+  if (!written && go_on()) return try_write(batches, sync);
+  return written;
+}
+
+Result<> BdevMetaStore::try_write(const std::vector<const MetaBatch*>& batches, bool sync) {
+  rocksdb::WriteBatch combined;
+  const auto add = [&](MetaFamily family, const std::string& key, const std::string* value) {
+    return value == nullptr ? combined.Delete(db_->family(family), key)
+                            : combined.Put(db_->family(family), key, *value);
+  };
+  rocksdb::Status added;
+  for (const auto& [key, value] : before_) {
+    if (added.ok()) added = add(key.first, key.second, value ? &*value : nullptr);
+  }
+  for (const MetaBatch* batch : batches) {
+    for (const MetaBatch::Change& change : batch->changes()) {
+      if (added.ok()) added = add(change.family, change.key, change.erase ? nullptr : &change.value);
     }
   }
+  if (!added.ok()) return from_status(added, "build a metadata batch");
   rocksdb::WriteOptions options;
-  options.sync = sync;
+  options.sync = sync || !before_.empty();
   const rocksdb::Status written = db_->db->Write(options, &combined);
-  if (written.ok()) return {};
-  db_->write_failed = true;
+  write_failed_ = !written.ok();
+  if (written.ok()) {
+    before_.clear();
+    return {};
+  }
+  remember(batches);
   return from_status(written, "write metadata in " + config_.dir).maybe_executed();
 }
 
+bool BdevMetaStore::writable() const { return !write_failed_; }
+
 Result<std::optional<std::string>> BdevMetaStore::get(MetaFamily family, std::string_view key) {
+  const std::shared_lock lock(database_mutex_);
+  if (db_ == nullptr)
+    return Error(Errc::kIo, fmt::format("metadata in {} is not open", config_.dir)).in(ErrorDomain::kStore);
   std::string value;
   const rocksdb::Status status = db_->db->Get(rocksdb::ReadOptions(), db_->family(family), slice(key), &value);
   if (status.IsNotFound()) return std::optional<std::string>();
@@ -222,6 +270,9 @@ Result<IdentityRecord> BdevMetaStore::load_identity() {
 
 Result<> BdevMetaStore::scan(MetaFamily family, std::string_view prefix,
                              const std::function<bool(std::string_view key, std::string_view value)>& visit) {
+  const std::shared_lock lock(database_mutex_);
+  if (db_ == nullptr)
+    return Error(Errc::kIo, fmt::format("metadata in {} is not open", config_.dir)).in(ErrorDomain::kStore);
   rocksdb::ReadOptions options;
   options.fill_cache = false;
   options.readahead_size = std::size_t{2} << 20;

@@ -5,20 +5,29 @@
 // in the middle of a record (power loss) is accepted up to there, because nothing behind it was ever acknowledged; any
 // other damage is not.
 //
-// Threading: any thread, and every call blocks: never on a poller (commits go through CommitQueue, reads through a
-// BlockingPool).
+// A write that failed may be on the disk all the same, and a later start would find it there. So what it touched is
+// remembered as it was, and the next write that succeeds puts that back first, in the same batch: from then on it is
+// certain that the failed one has no effect. RocksDB gives up for good after most failures; it is then opened anew, as
+// soon as its directory can be written again. Until then the state before the failure can be read.
+//
+// Threading: any thread, writes one at a time, and every call blocks: never on a poller (commits go through
+// CommitQueue, reads through a BlockingPool).
 //
 //   MetaBatch batch;
 //   batch.put(MetaFamily::kBlocks, block_key(record.id), encode(record));
 //   LEAP_TRY_VOID(meta.write(batch, true));                                  // all or nothing, durable
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -77,7 +86,8 @@ class BdevMetaStore {
   BdevMetaStore(const BdevMetaStore&) = delete;
   BdevMetaStore& operator=(const BdevMetaStore&) = delete;
 
-  /// Several batches as one atomic write. An error leaves it open whether they are durable (may_have_executed()).
+  /// Several batches as one atomic write. An error leaves it open whether they are durable (may_have_executed()) until
+  /// a later write succeeds: then they are not.
   Result<> write(const std::vector<const MetaBatch*>& batches, bool sync);
   Result<> write(const MetaBatch& batch, bool sync) { return write({&batch}, sync); }
 
@@ -92,14 +102,25 @@ class BdevMetaStore {
   Result<> scan(MetaFamily family, std::string_view prefix,
                 const std::function<bool(std::string_view key, std::string_view value)>& visit);
 
+  /// Whether the last write succeeded. After one that failed each later one asks RocksDB to go on first. Any thread.
+  [[nodiscard]] bool writable() const;
   [[nodiscard]] const std::string& dir() const { return config_.dir; }
 
  private:
   struct Database;
   BdevMetaStore(Config config, std::unique_ptr<Database> db);
 
+  static Result<std::unique_ptr<Database>> open_database(const Config& config);
+  Result<> go_on();
+  Result<> try_write(const std::vector<const MetaBatch*>& batches, bool sync);
+  void remember(const std::vector<const MetaBatch*>& batches);
+
   const Config config_;
-  std::unique_ptr<Database> db_;
+  std::atomic<bool> write_failed_{false};
+  std::shared_mutex database_mutex_;  // exclusive while the database is replaced
+  std::unique_ptr<Database> db_;      // nothing: opening it anew has failed
+  /// What failed writes have touched, as it was before: nothing means it was not there.
+  std::map<std::pair<MetaFamily, std::string>, std::optional<std::string>> before_;
 };
 
 }  // namespace leap

@@ -106,11 +106,12 @@ struct PendingWrite {
   CrcTable crcs;                                 ///< of the pages in `dirty`
   std::unique_ptr<CachedPage> cached;
   std::vector<Extent> owned;
-  Extent ahead;                ///< the part of `owned` that is not used yet
-  std::uint64_t reserved = 0;  ///< what is left of the reservation
-  std::optional<Error> error;  ///< the first one
-  bool changed = false;        ///< anything written or resized since the base
-  bool uncertain = false;      ///< a failed write or commit may still take effect
+  Extent ahead;                                  ///< the part of `owned` that is not used yet
+  std::uint64_t reserved = 0;                    ///< what is left of the reservation
+  std::optional<Error> error;                    ///< the first one
+  std::optional<std::uint64_t> unflushed_since;  ///< flush epoch of the oldest write that no flush has covered
+  bool changed = false;                          ///< anything written or resized since the base
+  bool uncertain = false;                        ///< a failed write may still take effect
 
   void set_length(std::uint64_t to) {
     length = to;

@@ -36,6 +36,7 @@ std::uint64_t bytes_in(const std::vector<Extent>& extents) {
 struct StoreCore::Attachment {
   std::shared_ptr<PendingWrite> pending;  // got it
   std::optional<Error> refused;
+  bool unsettled = false;   // an earlier change of the block failed half way
   bool needs_base = false;  // pending has a committed generation that must be loaded
   // None of them: the block is in transition, try again.
 };
@@ -119,13 +120,8 @@ StoreCore::Attachment StoreCore::try_attach(BlockId id, std::uint64_t wanted, In
     return outcome;
   }
   if (entry == nullptr) return begin_write(block, id, wanted);
-  if ((entry->flags & BlockEntry::kUncertain) != 0) {
-    outcome.refused =
-        store_error(Errc::kWrongState, fmt::format("block {}: a commit of it failed half way; it can be read, "
-                                                   "and is settled by a restart",
-                                                   id));
-    return outcome;
-  }
+  outcome.unsettled = (entry->flags & BlockEntry::kUncertain) != 0;
+  if (outcome.unsettled) return outcome;
   BlockLive& live = entry->need_live();
   if (live.removing) return outcome;
   if (live.pending == nullptr) return begin_write(block, id, wanted);
@@ -157,12 +153,18 @@ Task<Result<>> StoreCore::load_base(StorePoller& at, std::shared_ptr<PendingWrit
 
 Task<Result<std::shared_ptr<PendingWrite>>> StoreCore::attach(StorePoller& at, BlockId id, std::uint64_t wanted,
                                                               Intent intent) {
+  LEAP_CO_TRY_VOID(check_owner("open", id));
+  LEAP_CO_TRY_VOID(co_await check_metadata(at));
   const TimePoint give_up = at.poller.clock().now() + kPatience;
   Attachment outcome;
   for (;;) {
     outcome = try_attach(id, wanted, intent);
     if (outcome.refused) co_return std::move(*outcome.refused);
     if (outcome.pending != nullptr) break;
+    if (outcome.unsettled) {
+      LEAP_CO_TRY_VOID(co_await settle(at, id));
+      continue;
+    }
     if (at.poller.clock().now() >= give_up) co_return busy(id, "an earlier request for it is still under way");
     co_await at.poller.sleep_for(kRetryAfter);
   }
@@ -232,7 +234,8 @@ void StoreCore::discard(const std::shared_ptr<PendingWrite>& pending) {
   BlockEntry* const entry = block.find();
   if (entry == nullptr || entry->live == nullptr || entry->live->pending != pending) return;
   entry->live->pending.reset();
-  if (entry->generation != 0) {
+  // A commit that failed half way keeps a new block in the index until it is settled.
+  if (entry->generation != 0 || (entry->flags & BlockEntry::kUncertain) != 0) {
     entry->tidy();
     return;
   }
@@ -279,16 +282,19 @@ Task<Result<>> StoreCore::cancel(StorePoller& at, BlockId id) {
   const TimePoint give_up = at.poller.clock().now() + kPatience;
   for (;;) {
     std::shared_ptr<PendingWrite> revoked;  // outlives the lock: giving its space back takes others
+    bool unsettled = false, has_session = false;
     {
       BlockIndex::Locked block = index.lock(id);
       BlockEntry* const entry = block.find();
       if (entry == nullptr) co_return Result<>{};
       const BlockLive* const live = entry->live.get();
+      unsettled = (entry->flags & BlockEntry::kUncertain) != 0;
+      has_session = live != nullptr && live->pending != nullptr;
       const bool in_transition =
           live != nullptr &&
-          (live->removing || (live->pending != nullptr && live->pending->phase == PendingWrite::Phase::kCommitting));
-      if (!in_transition) {
-        if (live == nullptr || live->pending == nullptr) break;
+          (live->removing || (has_session && live->pending->phase == PendingWrite::Phase::kCommitting));
+      if (!in_transition && !unsettled) {
+        if (!has_session) break;
         revoked = revoke(*entry);
         probe.blocks_cancelled.add();
         if (entry->generation == 0) {
@@ -299,6 +305,12 @@ Task<Result<>> StoreCore::cancel(StorePoller& at, BlockId id) {
         }
         co_return Result<>{};
       }
+    }
+    if (unsettled) {
+      LEAP_CO_TRY_VOID(co_await settle(at, id));
+      // That was the session's end; what was committed before it stays.
+      if (!has_session) co_return Result<>{};
+      continue;
     }
     if (at.poller.clock().now() >= give_up) co_return busy(id, "a commit or removal of it is still under way");
     co_await at.poller.sleep_for(kRetryAfter);

@@ -7,6 +7,7 @@
 // more is given to the old one, which frees it when its last reader is gone.
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -68,9 +69,7 @@ struct StoreCore::CommitPlan {
 };
 
 Result<> StoreCore::begin_commit(PendingWrite& pending) {
-  if (fenced())
-    return store_error(Errc::kBusy,
-                       fmt::format("commit block {}: the device belongs to another worker now", pending.id));
+  LEAP_TRY_VOID(check_owner("commit", pending.id));
   const BlockIndex::Locked block = index.lock(pending.id);
   if (pending.revoked) {
     return store_error(Errc::kCancelled,
@@ -80,16 +79,19 @@ Result<> StoreCore::begin_commit(PendingWrite& pending) {
   return {};
 }
 
-void StoreCore::commit_failed(PendingWrite& pending, const Error& error, bool uncertain) {
+Result<> StoreCore::check_flushed(PendingWrite& pending) const {
+  const std::optional<std::uint64_t> since = std::exchange(pending.unflushed_since, std::nullopt);
+  if (!since || *since == flush_epoch.load()) return {};
+  return store_error(Errc::kIo, fmt::format("block {}: a flush of the device failed after some of it was written; that "
+                                            "may be lost",
+                                            pending.id));
+}
+
+void StoreCore::commit_failed(PendingWrite& pending, const Error& error) {
   probe.commit_failures.add();
   if (!pending.error) pending.error = error;
   const BlockIndex::Locked block = index.lock(pending.id);
   pending.phase = PendingWrite::Phase::kAttached;
-  if (!uncertain) return;
-  pending.uncertain = true;
-  uncertain_commits = true;
-  BlockEntry* const entry = block.find();
-  if (entry != nullptr && entry->generation != 0) entry->flags |= BlockEntry::kUncertain;
 }
 
 // Checksums: a segment with a page written in this session is written whole under the new generation; the others stay
@@ -204,8 +206,9 @@ BlockInfo StoreCore::finish_commit(const std::shared_ptr<PendingWrite>& pending,
 Task<Result<BlockInfo>> StoreCore::commit(StorePoller& at, std::shared_ptr<PendingWrite> pending) {
   LEAP_CO_TRY_VOID(begin_commit(*pending));
   Result<> flushed = co_await at.flush();
+  if (flushed) flushed = check_flushed(*pending);
   if (!flushed) {
-    commit_failed(*pending, flushed.error(), false);
+    commit_failed(*pending, flushed.error());
     co_return std::move(flushed).error();
   }
   CommitPlan plan;
@@ -218,20 +221,21 @@ Task<Result<BlockInfo>> StoreCore::commit(StorePoller& at, std::shared_ptr<Pendi
   if (plan.map.extents().size() > kMaxBlockExtents) {
     Error scattered = store_error(Errc::kNoSpace, fmt::format("block {} would be in {} pieces (limit {})", pending->id,
                                                               plan.map.extents().size(), kMaxBlockExtents));
-    commit_failed(*pending, scattered, false);
+    commit_failed(*pending, scattered);
     co_return scattered;
   }
   plan.record = {pending->id, next_generation(), pending->length, pending->capacity, plan.map.extents(), {}};
   Result<> planned = co_await plan_segments(at, *pending, plan);
   if (!planned) {
-    commit_failed(*pending, planned.error(), false);
+    commit_failed(*pending, planned.error());
     co_return std::move(planned).error();
   }
   plan_extents(*pending, plan);
   plan.batch.put(MetaFamily::kBlocks, block_key(pending->id), encode(plan.record));
   Result<> durable = co_await queue->commit(at.poller, std::move(plan.batch));
   if (!durable) {
-    commit_failed(*pending, durable.error(), durable.error().may_have_executed());
+    if (durable.error().may_have_executed()) leave_unsettled(pending->id, std::exchange(pending->owned, {}));
+    commit_failed(*pending, durable.error());
     co_return std::move(durable).error().context(fmt::format("commit block {}", pending->id));
   }
   co_return finish_commit(pending, plan);
@@ -240,6 +244,7 @@ Task<Result<BlockInfo>> StoreCore::commit(StorePoller& at, std::shared_ptr<Pendi
 struct StoreCore::Removal {
   bool done = false;                       // nothing was committed: there is nothing to make durable
   bool retry = false;                      // in transition
+  bool unsettled = false;                  // an earlier change failed half way
   std::shared_ptr<PendingWrite> revoked;   // freed without the lock
   std::shared_ptr<Generation> generation;  // null with neither flag: must be loaded
 };
@@ -249,10 +254,8 @@ Result<StoreCore::Removal> StoreCore::begin_remove(BlockId id) {
   BlockIndex::Locked block = index.lock(id);
   BlockEntry* const entry = block.find();
   if (entry == nullptr) return store_error(Errc::kNotFound, fmt::format("block {} not exists", id));
-  if ((entry->flags & BlockEntry::kUncertain) != 0) {
-    return store_error(Errc::kWrongState,
-                       fmt::format("block {}: a commit of it failed half way; it is settled by a restart", id));
-  }
+  removal.unsettled = (entry->flags & BlockEntry::kUncertain) != 0;
+  if (removal.unsettled) return removal;
   BlockLive& live = entry->need_live();
   removal.retry = live.removing || (live.pending != nullptr && live.pending->phase == PendingWrite::Phase::kCommitting);
   if (removal.retry) return removal;
@@ -273,15 +276,11 @@ Result<StoreCore::Removal> StoreCore::begin_remove(BlockId id) {
   return removal;
 }
 
-void StoreCore::abandon_removal(BlockId id, bool uncertain) {
+void StoreCore::abandon_removal(BlockId id) {
   const BlockIndex::Locked block = index.lock(id);
   BlockEntry* const entry = block.find();
   if (entry == nullptr) return;
   entry->live->removing = false;
-  if (uncertain) {
-    entry->flags |= BlockEntry::kUncertain;
-    uncertain_commits = true;
-  }
   entry->tidy();
 }
 
@@ -289,7 +288,7 @@ Task<Result<>> StoreCore::load_for_removal(StorePoller& at, BlockId id, Removal&
   BdevMetaStore& from = *meta;
   Result<BlockRecord> record = co_await blocking->run(at.poller, [&from, id] { return from.load_block(id); });
   if (!record) {
-    abandon_removal(id, false);
+    abandon_removal(id);
     co_return std::move(record).error();
   }
   const BlockIndex::Locked block = index.lock(id);
@@ -298,13 +297,16 @@ Task<Result<>> StoreCore::load_for_removal(StorePoller& at, BlockId id, Removal&
 }
 
 Task<Result<>> StoreCore::remove(StorePoller& at, BlockId id) {
-  if (fenced())
-    co_return store_error(Errc::kBusy, fmt::format("remove block {}: the device belongs to another worker now", id));
+  LEAP_CO_TRY_VOID(check_owner("remove", id));
   const TimePoint give_up = at.poller.clock().now() + kPatience;
   Removal removal;
   for (;;) {
     LEAP_CO_TRY(removal, begin_remove(id));
     if (removal.done) co_return Result<>{};
+    if (removal.unsettled) {
+      LEAP_CO_TRY_VOID(co_await settle(at, id));
+      continue;
+    }
     if (!removal.retry) break;
     if (at.poller.clock().now() >= give_up) {
       co_return store_error(Errc::kBusy,
@@ -333,7 +335,8 @@ Task<Result<>> StoreCore::remove(StorePoller& at, BlockId id) {
 
   Result<> durable = co_await queue->commit(at.poller, std::move(batch));
   if (!durable) {
-    abandon_removal(id, durable.error().may_have_executed());
+    if (durable.error().may_have_executed()) leave_unsettled(id, {});
+    abandon_removal(id);
     co_return std::move(durable).error().context(fmt::format("remove block {}", id));
   }
   {

@@ -42,9 +42,15 @@ StorePoller& StoreCore::at(NvmePoller& poller) {
   LEAP_CHECK(false, fmt::format("{} was not opened for poller {}", config.name, poller.name()));
 }
 
+Result<> StoreCore::check_owner(const char* operation, BlockId id) const {
+  if (!fenced()) return {};
+  return Error(Errc::kBusy, fmt::format("{} block {}: the device belongs to another worker now", operation, id))
+      .in(ErrorDomain::kStore);
+}
+
 void StoreCore::fence(const Error& why) {
   if (fenced_.exchange(true)) return;
-  log_error("{}: no more commits: {}", config.name, why.to_string());
+  log_error("{}: no more writes: {}", config.name, why.to_string());
 }
 
 void StoreCore::free_extents(const std::vector<Extent>& extents) {

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -92,6 +93,22 @@ class StoreCore final : public Reclaimer, public PendingOwner {
   Task<Result<BlockInfo>> commit(StorePoller& at, std::shared_ptr<PendingWrite> pending);
   Task<Result<>> remove(StorePoller& at, BlockId id);
 
+  // --- store_settle.cc: what failed half way ---
+
+  /// A change of the block failed and may be on the disk all the same; `space` must not be used meanwhile.
+  void leave_unsettled(BlockId id, std::vector<Extent> space);
+  /// Makes certain that such a change has no effect, also after a restart. Does nothing for any other block.
+  Task<Result<>> settle(StorePoller& at, BlockId id);
+  /// False: only a recovery can tell what is allocated.
+  bool all_settled();
+  /// The error of writing metadata, if the last attempt failed and another one does too.
+  Task<Result<>> check_metadata(StorePoller& at);
+  /// If the last attempt to write metadata failed: tries again, in the background.
+  void probe_metadata();
+
+  /// After a flush that covers all of the session's writes: kIo if an earlier one failed with some of them unflushed.
+  Result<> check_flushed(PendingWrite& pending) const;
+
   // --- checksums ---
 
   /// From the cache, else from the metadata. `runs` are the generation's.
@@ -109,7 +126,9 @@ class StoreCore final : public Reclaimer, public PendingOwner {
 
   [[nodiscard]] SpaceInfo space() const;
   [[nodiscard]] bool fenced() const { return fenced_.load(std::memory_order_relaxed); }
-  /// The device belongs to somebody else now: nothing is committed any more.
+  /// kBusy once the device belongs to another worker.
+  [[nodiscard]] Result<> check_owner(const char* operation, BlockId id) const;
+  /// The device belongs to somebody else now: nothing is written or committed any more.
   void fence(const Error& why);
   std::uint64_t next_generation() { return superblock.epoch << kEpochShift | ++commits_; }
 
@@ -130,11 +149,13 @@ class StoreCore final : public Reclaimer, public PendingOwner {
   BlockIndex index;
   CrcCache crc_cache;
   StoreProbe probe;
+  /// Failed flushes of the device so far. A device (or a kernel's page cache) that fails one may have dropped any
+  /// write that was not durable yet, and reports the next flush as a success: see check_flushed().
+  std::atomic<std::uint64_t> flush_epoch{0};
   std::atomic<std::uint64_t> finalized{0};
   std::atomic<std::uint64_t> writing{0};
   std::atomic<std::uint64_t> quarantined_bytes{0};
   std::atomic<std::uint64_t> draining_bytes{0};
-  std::atomic<bool> uncertain_commits{false};  ///< a failed batch may be on the disk: only a recovery can tell
 
   // Closing.
   void begin_close() { closing_.store(true); }
@@ -157,13 +178,14 @@ class StoreCore final : public Reclaimer, public PendingOwner {
   Result<> settle_reservation(PendingWrite& pending, std::uint64_t capacity);
 
   Result<> begin_commit(PendingWrite& pending);
-  void commit_failed(PendingWrite& pending, const Error& error, bool uncertain);
+  void commit_failed(PendingWrite& pending, const Error& error);
+  bool is_unsettled(BlockId id);
   Task<Result<>> plan_segments(StorePoller& at, PendingWrite& pending, CommitPlan& plan);
   static void plan_extents(const PendingWrite& pending, CommitPlan& plan);
   BlockInfo finish_commit(const std::shared_ptr<PendingWrite>& pending, CommitPlan& plan);
   Result<Removal> begin_remove(BlockId id);
   Task<Result<>> load_for_removal(StorePoller& at, BlockId id, Removal& removal);
-  void abandon_removal(BlockId id, bool uncertain);
+  void abandon_removal(BlockId id);
   void free_extents(const std::vector<Extent>& extents);
 
   std::atomic<std::uint64_t> commits_{0};
@@ -175,6 +197,9 @@ class StoreCore final : public Reclaimer, public PendingOwner {
     BlockId id;
   };
   std::deque<Parked> parked_;  // ascending: the grace time is the same for all
+
+  std::mutex unsettled_mutex_;
+  std::map<BlockId, std::vector<Extent>> unsettled_;  // with the space that waits for it
 
   std::mutex draining_mutex_;
   std::vector<Extent> draining_;

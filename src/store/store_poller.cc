@@ -34,6 +34,7 @@ Task<Result<>> StorePoller::flush() {
     Result<> done = co_await channel->flush();
     if (!done) {
       failed_ = started_;
+      flush_epoch.fetch_add(1);
       failure_ = std::move(done).error();
     }
     finished_ = started_;

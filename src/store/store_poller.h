@@ -7,6 +7,7 @@
 //   LEAP_CO_TRY_VOID(co_await at.flush());                      // shares one device flush with everybody waiting
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -30,10 +31,12 @@ class StagedWriter : public IntrusiveListNode {
 };
 
 struct StorePoller {
-  StorePoller(NvmePoller& its_poller, DmaPool& its_pool, StoreProbe& its_probe, bool volatile_cache)
+  StorePoller(NvmePoller& its_poller, DmaPool& its_pool, StoreProbe& its_probe, std::atomic<std::uint64_t>& epoch,
+              bool volatile_cache)
       : poller(its_poller),
         pool(its_pool),
         probe(its_probe),
+        flush_epoch(epoch),
         needs_flush(volatile_cache),
         gathering(its_poller, 1),
         flushed_(its_poller) {}
@@ -41,7 +44,8 @@ struct StorePoller {
   NvmePoller& poller;
   DmaPool& pool;
   StoreProbe& probe;
-  const bool needs_flush;  ///< the device has a volatile write cache
+  std::atomic<std::uint64_t>& flush_epoch;  ///< of the device: StoreCore::flush_epoch
+  const bool needs_flush;                   ///< the device has a volatile write cache
   std::unique_ptr<BlockChannel> channel;
   AsyncSemaphore gathering;  ///< one task at a time may wait for buffers while it holds some: no deadlock
   IntrusiveList<StagedWriter> staged;
@@ -52,7 +56,8 @@ struct StorePoller {
   [[nodiscard]] std::size_t max_buffer() const;
   /// `size` bytes, 1..max_buffer(). Waits for room.
   Task<Result<DmaBuf>> buffer(std::size_t size);
-  /// Everything written through any channel before this call is durable. Free when the device has no volatile cache.
+  /// Everything written through any channel before this call is durable, unless it belongs to an earlier flush_epoch:
+  /// what a failed flush has dropped, no later one brings back. Free when the device has no volatile cache.
   Task<Result<>> flush();
 
  private:

@@ -32,7 +32,7 @@ const StoreProbe& BlockStore::probe() const { return core_->probe; }
 const RecoveryReport& BlockStore::recovery() const { return core_->recovery; }
 const Superblock& BlockStore::superblock() const { return core_->superblock; }
 const BlockStore::Config& BlockStore::config() const { return core_->config; }
-bool BlockStore::healthy() const { return !core_->fenced() && core_->device.online(); }
+bool BlockStore::healthy() const { return !core_->fenced() && core_->device.online() && core_->meta->writable(); }
 
 StoreTotals BlockStore::totals() const {
   StoreTotals totals;

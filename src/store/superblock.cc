@@ -212,6 +212,21 @@ Task<Result<LoadedSuperblock>> load_superblock(BlockChannel& channel, NvmePoller
   co_return loaded;
 }
 
+Task<Result<std::optional<std::uint64_t>>> find_foreign_data(BlockChannel& channel, NvmePoller& poller, DmaPool& pool,
+                                                             std::uint64_t device_size) {
+  constexpr std::uint64_t kPiece = 64 * 1024;
+  const std::uint64_t tail = last_copy_offset(device_size);
+  for (std::uint64_t at = 0; at < device_size; at += kPiece) {
+    if (at >= Superblock::kDataStart && at < tail) at = tail;
+    LEAP_CO_TRY(DmaBuf buffer, co_await allocate(poller, pool, std::min(kPiece, device_size - at)));
+    LEAP_CO_TRY(DmaBuf read, co_await channel.read(at, std::move(buffer)));
+    const auto bytes = read.bytes();
+    const auto found = std::find_if(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; });
+    if (found != bytes.end()) co_return std::optional(at + static_cast<std::uint64_t>(found - bytes.begin()));
+  }
+  co_return std::optional<std::uint64_t>();
+}
+
 Task<Result<>> store_superblock(BlockChannel& channel, NvmePoller& poller, DmaPool& pool, Superblock superblock) {
   LEAP_CO_TRY_VOID(co_await write_copy(channel, poller, pool, superblock, last_copy_offset(superblock.device_size)));
   co_return co_await write_copy(channel, poller, pool, superblock, 0);

@@ -12,6 +12,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,6 +68,11 @@ struct LoadedSuperblock {
 /// than recorded), device errors. A device that has grown is fine: the copy at its recorded end is used.
 Task<Result<LoadedSuperblock>> load_superblock(BlockChannel& channel, NvmePoller& poller, DmaPool& pool,
                                                std::uint64_t device_size);
+
+/// The first byte that is not zero in what formatting takes for itself: [0, kDataStart) and the last kArea. Nothing: all
+/// zeros, which is how a device that nobody uses looks. File systems, partition tables and RAID members show up there.
+Task<Result<std::optional<std::uint64_t>>> find_foreign_data(BlockChannel& channel, NvmePoller& poller, DmaPool& pool,
+                                                             std::uint64_t device_size);
 
 /// Writes the copy at the end, then the one at the start, flushing after each: one of them is always whole.
 Task<Result<>> store_superblock(BlockChannel& channel, NvmePoller& poller, DmaPool& pool, Superblock superblock);

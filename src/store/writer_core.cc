@@ -37,7 +37,7 @@ Result<> WriterCore::usable() const {
     return store_error(Errc::kCancelled, fmt::format("block {} was cancelled or removed by another request", id_));
   }
   if (p_->error) return *p_->error;
-  return {};
+  return core_.check_owner("write", id_);
 }
 
 void WriterCore::fail(const Error& error) {
@@ -49,6 +49,13 @@ std::size_t WriterCore::stage_size(std::size_t needed) const {
   const std::size_t size = std::bit_ceil(std::min(std::max(needed, next_chunk_), largest));
   const std::uint64_t room = page_round_up(capacity_) - stage_page_ * kStorePage;
   return static_cast<std::size_t>(std::min<std::uint64_t>(std::max<std::size_t>(size, kStorePage), room));
+}
+
+// The staged buffer may be gone by the time prepare() is called, so both count.
+std::size_t WriterCore::prepared_bytes(std::size_t want) const {
+  const std::size_t largest = at_.max_buffer();
+  const std::size_t fresh = std::max({position_ % kStorePage + want, next_chunk_, std::size_t{kStorePage}});
+  return std::bit_ceil(std::max(stage_.size(), std::min(fresh, largest)));
 }
 
 // Gets a buffer for position_. While it waits for memory it holds none.
@@ -224,6 +231,7 @@ Task<Result<>> WriterCore::seek(std::uint64_t offset) {
 Task<Result<>> WriterCore::flush() {
   LEAP_CO_TRY_VOID(co_await settle(Tail::kWrite));
   Result<> flushed = co_await at_.flush();
+  if (flushed) flushed = core_.check_flushed(*p_);
   if (!flushed) fail(flushed.error());
   co_return flushed;
 }
@@ -306,14 +314,24 @@ void WriterCore::finish() {
   use_ = {};
 }
 
-Task<Result<>> WriterCore::cancel() {
-  if (finished_) co_return Result<>{};
+Task<void> WriterCore::come_to_rest() {
   static_cast<IntrusiveListNode&>(*this).unlink();
   stage_.reset();
   co_await wait_in_flight(0);
+}
+
+void WriterCore::give_up() {
   core_.probe.blocks_cancelled.add();
   core_.discard(p_);
   finish();
+}
+
+Task<Result<>> WriterCore::cancel() {
+  if (finished_) co_return Result<>{};
+  co_await come_to_rest();
+  // A commit of it that failed half way may be on the disk: cancelled is what can't come back.
+  LEAP_CO_TRY_VOID(co_await core_.settle(at_, id_));
+  give_up();
   co_return Result<>{};
 }
 
@@ -326,8 +344,8 @@ Task<void> WriterCore::detach() {
     finish();
   } else {
     // A session that failed must never be completed, so it is not kept for anybody.
-    const Result<> cancelled = co_await cancel();
-    cancelled.ignore("always succeeds");
+    co_await come_to_rest();
+    give_up();
   }
 }
 

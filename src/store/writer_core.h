@@ -50,6 +50,7 @@ class WriterCore final : public StagedWriter {
   void fail(const Error& error);
 
   Task<Result<std::span<std::byte>>> prepare(std::size_t want);
+  [[nodiscard]] std::size_t prepared_bytes(std::size_t want) const;
   void produced(std::size_t n);
   Task<Result<>> seek(std::uint64_t offset);
   Task<Result<>> flush();
@@ -76,6 +77,8 @@ class WriterCore final : public StagedWriter {
   void keep_page(std::uint64_t page, std::span<const std::byte> bytes, bool dirty);
   Task<Result<>> set_length(std::uint64_t length);
   Task<Result<>> settle(Tail tail);
+  Task<void> come_to_rest();
+  void give_up();
   void finish();
 
   // writer_pages.cc: pages between memory and device

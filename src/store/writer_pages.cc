@@ -133,8 +133,13 @@ Result<std::vector<Extent>> WriterCore::place(std::uint64_t page, std::uint64_t 
   return pieces;
 }
 
-// Starts writing whole pages. A failure to place them is the session's error; the buffer is dropped.
+// Starts writing whole pages. A failure to place them is the session's error; the buffer is dropped. So is what comes
+// here after the device was lost to another worker, by whatever way: its blocks lie there now.
 void WriterCore::submit(DmaBuf buffer, std::uint64_t page) {
+  if (const Result<> ours = core_.check_owner("write", id_); !ours) {
+    fail(ours.error());
+    return;
+  }
   const std::uint64_t start = page * kStorePage;
   const std::uint64_t bytes = buffer.size();
   for (std::uint64_t at = 0; at < bytes; at += kStorePage) {
@@ -161,6 +166,7 @@ void WriterCore::submit(DmaBuf buffer, std::uint64_t page) {
 }
 
 void WriterCore::issue(std::uint64_t device_offset, DmaBuf part, std::uint64_t end_page) {
+  if (!p_->unflushed_since) p_->unflushed_since = core_.flush_epoch.load();
   ++in_flight_;
   in_flight_end_ = std::max(in_flight_end_, end_page);
   at_.bytes_written.add(part.size());

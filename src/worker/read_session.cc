@@ -108,8 +108,9 @@ Task<Result<>> ReadSession::send(rpc::FrameReader& in, rpc::FrameWriter& out, st
   const TimePoint deadline = context_.poller.clock().now() + context_.config.send_timeout;
   for (std::size_t done = 0; done < size;) {
     const std::size_t part = std::min(size - done, context_.reply_segment);
-    co_await context_.reply_memory.acquire(part);
-    const auto permit = defer([&] { context_.reply_memory.release(part); });
+    const std::size_t charge = context_.reply_charge(position_ + done, part);
+    co_await context_.reply_memory.acquire(charge);
+    const auto permit = defer([&] { context_.reply_memory.release(charge); });
     Result<ReadChunk> chunk = co_await reader_->read(position_ + done, part);
     if (!chunk.ok()) co_return std::move(chunk).error();
     for (const DmaBuf& piece : chunk->pieces()) out.add_data(piece.bytes());

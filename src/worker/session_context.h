@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 
 #include "base/metrics.h"
@@ -20,10 +21,10 @@ struct SessionConfig {
   Nanos io_slow_threshold = std::chrono::milliseconds(300);  ///< slower requests are logged
   Nanos io_timeout = std::chrono::minutes(10);               ///< idle time ...
   bool io_close_idle = false;                                ///< ... after which a connection is closed
-  Nanos send_timeout = std::chrono::seconds(120);            ///< for the client to take a reply
-  std::uint32_t max_header = 256U << 20;                     ///< bytes
-  std::uint16_t web_port = 0;                                ///< told to Leap's tools
-  std::string cluster_id;                                    ///< likewise
+  Nanos send_timeout = std::chrono::seconds(120);  ///< for the client to take a reply, or to send what it has begun
+  std::uint32_t max_header = 256U << 20;           ///< bytes
+  std::uint16_t web_port = 0;                      ///< told to Leap's tools
+  std::string cluster_id;                          ///< likewise
 };
 
 /// Written by one poller. Names on /metrics are Curvine's where it has them (worker_metrics.cc).
@@ -32,7 +33,9 @@ struct SessionProbe {
       write_blocks;  ///< data-plane Running frames; blocks: opened sessions
   Counter read_bytes, read_count, read_time_us, read_blocks;
   Counter opened, refused, protocol_errors, error_replies, taken_over;
+  Counter receive_waits;  ///< frames that waited for receive_memory
   Gauge open_sessions;
+  Gauge receiving_bytes;  ///< of receive_memory in use
 };
 
 struct SessionContext {
@@ -46,11 +49,22 @@ struct SessionContext {
         headers(header_memory),
         writers(open_writers),
         reply_segment(std::clamp<std::size_t>(buffers.capacity() / 8, 64 * 1024, ReadChunk::kMaxBytes)),
-        reply_memory(on, std::max(buffers.capacity() / 2, 2 * reply_segment)) {}
+        reply_memory(on, std::max(buffers.capacity() / 2, 2 * reply_segment)),
+        receive_memory(on, std::max(buffers.capacity() / 4, DmaPool::kPageSize)) {}
 
+  /// When to give up waiting for the rest of a frame, which holds memory.
+  [[nodiscard]] TimePoint frame_deadline() const {
+    return std::min(idle_deadline(), poller.clock().now() + config.send_timeout);
+  }
   /// When to give up waiting for the client's next bytes.
   [[nodiscard]] TimePoint idle_deadline() const {
     return config.io_close_idle ? poller.clock().now() + config.io_timeout : TimePoint::max();
+  }
+
+  /// What reading [offset, offset + size) takes out of the pool: whole pages, in buffers that are powers of two.
+  [[nodiscard]] static std::size_t reply_charge(std::uint64_t offset, std::size_t size) {
+    const std::size_t bytes = page_round_up(offset + size) - offset / kStorePage * kStorePage;
+    return std::bit_ceil(bytes);
   }
 
   NvmePoller& poller;
@@ -65,6 +79,9 @@ struct SessionContext {
   /// Bytes of buffers that replies may hold while clients take them: half of the pool. The rest is for writes, so that
   /// slow readers never stop a writer.
   AsyncSemaphore reply_memory;
+  /// Bytes of buffers that frames may hold while their clients send them: a quarter of the pool. The last quarter is for
+  /// what waits for no client: commits, merged pages, the lease.
+  AsyncSemaphore receive_memory;
   SessionProbe probe;
 };
 

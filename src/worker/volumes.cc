@@ -1,11 +1,15 @@
 #include "worker/volumes.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/random.h"
 #include "base/units.h"
@@ -28,7 +32,14 @@ std::string read_binding(const std::string& path) {
   return line;
 }
 
-/// Written beside and renamed: a crash leaves the old binding or the new one.
+Result<> sync_path(const std::string& path, int flags) {
+  const UniqueFd fd(::open(path.c_str(), flags | O_CLOEXEC));
+  if (!fd.valid()) return Error::os(errno, fmt::format("open {}", path));
+  if (::fsync(fd.get()) != 0) return Error::os(errno, fmt::format("sync {}", path));
+  return {};
+}
+
+/// Written beside, synced and renamed: power loss leaves the old binding or the new one.
 Result<> write_binding(const std::string& path, const std::string& device) {
   const std::string fresh = path + ".new";
   {
@@ -37,10 +48,11 @@ Result<> write_binding(const std::string& path, const std::string& device) {
     file.flush();
     if (!file) return Error(Errc::kIo, fmt::format("write {}", fresh));
   }
+  LEAP_TRY_VOID(sync_path(fresh, O_RDONLY));
   std::error_code error;
   fs::rename(fresh, path, error);
   if (error) return Error::os(error.value(), fmt::format("rename {} to {}", fresh, path));
-  return {};
+  return sync_path(fs::path(path).parent_path().string(), O_RDONLY | O_DIRECTORY);
 }
 
 bool is_local(const std::string& device) {
@@ -48,12 +60,11 @@ bool is_local(const std::string& device) {
   return kind.ok() && kind.value() != DeviceKind::kNvme;
 }
 
-Task<Result<bool>> starts_with_zeros(NvmePoller& poller, DmaPool& pool, BlockDevice& device) {
+Task<Result<bool>> is_empty(NvmePoller& poller, DmaPool& pool, BlockDevice& device) {
   LEAP_CO_TRY(auto channel, device.open_channel(poller, pool));
-  LEAP_CO_TRY(DmaBuf buffer, co_await allocate(poller, pool, DmaPool::kPageSize));
-  LEAP_CO_TRY(DmaBuf head, co_await channel->read(0, std::move(buffer)));
-  const auto bytes = head.bytes();
-  co_return std::all_of(bytes.begin(), bytes.end(), [](std::byte b) { return b == std::byte{0}; });
+  LEAP_CO_TRY(const std::optional<std::uint64_t> used,
+              co_await find_foreign_data(*channel, poller, pool, device.info().size));
+  co_return !used.has_value();
 }
 
 Task<Result<Superblock>> read_superblock(NvmePoller& poller, DmaPool& pool, BlockDevice& device) {
@@ -75,11 +86,12 @@ Result<> Volumes::start_env(const WorkerConfig& config) {
   return {};
 }
 
-Result<BlockDevice*> Volumes::find_device(const std::string& name) {
+Result<BlockDevice*> Volumes::find_device(const std::string& name, FileBdev::Fit fit) {
   if (is_local(name)) {
-    LEAP_TRY(auto device, open_local_device(name, name));
-    local_.push_back(std::move(device));
-    return local_.back().get();
+    std::unique_ptr<BlockDevice>& device = local_[name];
+    if (device != nullptr) return device.get();
+    LEAP_TRY(device, open_local_device(name, name, fit));
+    return device.get();
   }
   if (BlockDevice* device = env_->find(name); device != nullptr) return device;
   std::string why;
@@ -96,7 +108,7 @@ Result<BlockDevice*> Volumes::next_unformatted() {
     if (std::find(taken_.begin(), taken_.end(), device) != taken_.end()) continue;
     const PollerContext context = env_->pollers().front();
     const Result<bool> empty = context.poller->run(
-        [device, &context](NvmePoller& poller) { return starts_with_zeros(poller, *context.pool, *device); });
+        [device, &context](NvmePoller& poller) { return is_empty(poller, *context.pool, *device); });
     if (!empty.ok()) return empty.error();
     if (empty.value()) return device;
     seen += fmt::format("{}{}", seen.empty() ? "" : ", ", device->info().name);
@@ -135,7 +147,10 @@ Result<std::string> Volumes::format_directory(const WorkerConfig& config, std::s
   fs::create_directories(home, error);
   if (error) return Error::os(error.value(), fmt::format("create {}", home));
   LEAP_TRY(const std::string name, device_for_format(config, index));
-  LEAP_TRY(BlockDevice * device, find_device(name));
+  // Before the device is judged nothing may be done to a file that has something in it, not even make it longer.
+  Result<BlockDevice*> found = find_device(name, force ? FileBdev::Fit::kExtend : FileBdev::Fit::kMake);
+  if (!found.ok()) return std::move(found).error().context(fmt::format("data_dir {}", dir.path));
+  BlockDevice* const device = *found;
   if (std::find(taken_.begin(), taken_.end(), device) != taken_.end()) {
     return Error(Errc::kInvalidArgument,
                  fmt::format("data_dir {}: device {} belongs to another data_dir already", dir.path, name))
@@ -192,13 +207,14 @@ Result<std::optional<Superblock>> Volumes::formatted_before(const WorkerConfig& 
   const DataDir& dir = config.data_dirs[index];
   const std::string bound = read_binding(binding_file(dir, config.cluster_id));
   if (bound.empty()) return std::optional<Superblock>();
-  Result<BlockDevice*> device = find_device(bound);
+  Result<BlockDevice*> device = find_device(bound, FileBdev::Fit::kAsIs);
+  if (!device.ok() && device.error().kind() == Errc::kNotFound) return std::optional<Superblock>();
   if (!device.ok()) return std::move(device).error().context(fmt::format("data_dir {}", dir.path));
   const PollerContext context = env_->pollers().front();
   Result<Superblock> there =
       context.poller->run([&](NvmePoller& poller) { return read_superblock(poller, *context.pool, *device.value()); });
   // Whatever else is wrong with it is format's to judge.
-  if (!there.ok()) return std::optional<Superblock>();
+  if (!there.ok() || there->cluster_id != config.cluster_id) return std::optional<Superblock>();
   taken_.push_back(device.value());
   return std::optional<Superblock>(std::move(there).value());
 }
@@ -211,9 +227,10 @@ Result<> Volumes::open_directory(const WorkerConfig& config, std::size_t index) 
                  fmt::format("data_dir {} is not formatted for cluster '{}' (run: leap format --conf FILE)", dir.path,
                              config.cluster_id));
   }
-  Result<BlockDevice*> device = find_device(bound);
+  Result<BlockDevice*> device = find_device(bound, FileBdev::Fit::kAsIs);
   if (!device.ok()) {
-    if (device.error().kind() != Errc::kUnreachable)
+    // A file that is not there is a disk that is not mounted.
+    if (device.error().kind() != Errc::kUnreachable && device.error().kind() != Errc::kNotFound)
       return std::move(device).error().context(fmt::format("data_dir {}", dir.path));
     log_error("data_dir {} is offline: {}", dir.path, device.error().to_string());
     offline_.push_back({dir.path, std::move(device).error()});

@@ -8,7 +8,7 @@
 // Which device belongs to a directory is decided once, when it is formatted, and written down in
 // <data_dir>/<cluster>/device ("nvme-<uuid>", or a device string); from then on it is found by that, never by position,
 // and the superblock on it must agree. [worker.leap] devices names devices explicitly. Without it, format takes for
-// each SPDK_DISK directory the next namespace that carries no superblock, and directories of other types get a file of
+// each SPDK_DISK directory the next namespace that is empty (zeros where the superblocks go), and directories of other types get a file of
 // the configured size inside themselves.
 //
 // A directory whose device cannot be reached is offline: reported, left out, nothing else moves. A device that is there
@@ -17,11 +17,13 @@
 // Threading: the control thread, which blocks.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "bdev/file_bdev.h"
 #include "env/nvme_env.h"
 #include "store/store_set.h"
 #include "store/superblock.h"
@@ -38,7 +40,7 @@ class Volumes {
 
   /// Makes the superblocks and metadata of every directory that has none, and all of them again with `force`. Returns
   /// one line per directory for the operator. Errors: kAlreadyExists (all formatted already, not force), kNotFound (not
-  /// enough unformatted namespaces), and those of BlockStore::format.
+  /// enough empty namespaces), and those of BlockStore::format.
   static Result<std::vector<std::string>> format(const WorkerConfig& config, bool force);
 
   /// Errors: no directory could be opened (kUnreachable), identity, metadata and configuration errors of any directory.
@@ -64,13 +66,13 @@ class Volumes {
   /// The superblock of a directory that has one.
   Result<std::optional<Superblock>> formatted_before(const WorkerConfig& config, std::size_t index);
   /// The device named in a directory's binding or in the configuration.
-  Result<BlockDevice*> find_device(const std::string& name);
+  Result<BlockDevice*> find_device(const std::string& name, FileBdev::Fit fit);
   Result<BlockDevice*> next_unformatted();
   Result<std::string> device_for_format(const WorkerConfig& config, std::size_t index);
 
   std::unique_ptr<NvmeEnv> env_;
-  std::vector<std::unique_ptr<BlockDevice>> local_;  // devices opened from strings
-  std::vector<BlockDevice*> taken_;                  // by directories of this run
+  std::map<std::string, std::unique_ptr<BlockDevice>> local_;  // by the string; open, so locked, until the end
+  std::vector<BlockDevice*> taken_;                            // by directories of this run
   std::unique_ptr<StoreSet> stores_ = std::make_unique<StoreSet>();
   std::vector<Offline> offline_;
 };

@@ -68,6 +68,11 @@ void write_session_metrics(MetricsText& page, const BlockServer& server) {
                sum(server, &SessionProbe::refused));
   page.gauge("leap_worker_header_memory_bytes", "Memory of large request headers being received or served",
              signed_value(server.header_memory_in_use()));
+  std::int64_t receiving = 0;
+  for (const SessionProbe* probe : server.probes()) receiving += probe->receiving_bytes.value();
+  page.gauge("leap_worker_receive_memory_bytes", "Buffers of frames that clients are sending", receiving);
+  page.counter("leap_worker_receive_waits_total", "Frames that waited because too many were being received",
+               sum(server, &SessionProbe::receive_waits));
   page.counter("leap_worker_protocol_errors_total", "Connections closed for frames that make no sense",
                sum(server, &SessionProbe::protocol_errors));
   page.counter("leap_worker_error_replies_total", "Requests answered with an error",

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "base/scope_exit.h"
+
 namespace leap {
 namespace {
 
@@ -68,6 +70,7 @@ void WriteSession::let_go() {
 }
 
 Task<void> WriteSession::drop() {
+  if (state_ == State::kFailed) spoiled_.emplace(id_, failure_.error());
   if (writer_ != nullptr) {
     context_.writers.leave(id_, *this);
     const auto writer = std::move(writer_);
@@ -96,6 +99,7 @@ Task<Result<>> WriteSession::handle(rpc::FrameReader& in, rpc::FrameWriter& out)
 
 Task<Result<>> WriteSession::open(rpc::FrameReader& in, rpc::FrameWriter& out) {
   co_await drop();
+  spoiled_.reset();
   proto::BlockWriteRequest request;
   LEAP_CO_TRY_VOID(rpc::parse_header(in.header(), request));
   LEAP_CO_TRY_VOID(gate_.admit(request.has_component_info() ? &request.component_info() : nullptr));
@@ -190,6 +194,9 @@ Task<Result<>> WriteSession::running(rpc::FrameReader& in) {
   if (!written.ok()) {
     state_ = State::kFailed;
     failure_ = written;
+    // Whoever comes to the block next, by another connection or by its id alone, must not commit without this frame. A
+    // connection that broke is different: its client got no answer and goes on from where it knows it was.
+    if (!in.failed()) writer_->fail(written.error());
     co_return written;
   }
   SessionProbe& probe = context_.probe;
@@ -231,11 +238,22 @@ Task<Result<>> WriteSession::receive(rpc::FrameReader& in) {
                                                           in.data_left(), writer_->position(), writer_->capacity()));
   }
   while (in.data_left() > 0) {
+    // Clients that stall in the middle of a frame must not get hold of the whole pool.
+    const std::size_t bytes = writer_->prepared_bytes(in.data_left());
+    if (!context_.receive_memory.try_acquire(bytes)) {
+      context_.probe.receive_waits.add();
+      co_await context_.receive_memory.acquire(bytes);
+    }
+    context_.probe.receiving_bytes.add(static_cast<std::int64_t>(bytes));
+    const auto permit = defer([&] {
+      context_.receive_memory.release(bytes);
+      context_.probe.receiving_bytes.add(-static_cast<std::int64_t>(bytes));
+    });
     Result<std::span<std::byte>> room = co_await writer_->prepare(in.data_left());
     if (!room.ok()) co_return std::move(room).error();
     const TimePoint waiting = now();
     awaiting_data_ = true;
-    Result<> received = co_await in.read_data(*room, context_.idle_deadline());
+    Result<> received = co_await in.read_data(*room, context_.frame_deadline());
     awaiting_data_ = false;
     receiving_ = receiving_ + (now() - waiting);
     if (!received.ok()) co_return received;
@@ -253,6 +271,9 @@ Task<Result<>> WriteSession::complete(rpc::FrameReader& in) {
   if (state_ != State::kNone && id != id_) co_await drop();
   if (state_ != State::kNone) {
     LEAP_CO_TRY_VOID(check_usable());
+  } else if (spoiled_ && spoiled_->first == id) {
+    // A committed block of the same length must not pass for what this client could not write.
+    co_return spoiled_->second;
   }
   LEAP_CO_TRY_VOID(co_await commit(id, request.block().block_size(), request.block_size()));
   forget_writer();
@@ -288,6 +309,7 @@ Task<Result<>> WriteSession::cancel(rpc::FrameReader& in) {
   LEAP_CO_TRY_VOID(rpc::parse_header(in.header(), request));
   const BlockId id{request.block().id()};
   if (state_ != State::kNone && id != id_) co_await drop();
+  spoiled_.reset();
   Result<> done;
   switch (state_) {
     case State::kNone: done = co_await context_.store.cancel(context_.poller, id); break;

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "rpc/frame_stream.h"
 #include "worker/session_context.h"
@@ -71,11 +72,12 @@ class WriteSession final : private WriterRegistry::Owner {
   std::int64_t req_id_ = 0;
   BlockId id_{};
   StorageType type_ = StorageType::kDisk;
-  std::unique_ptr<BlockWriter> writer_;  // kOpen and kFailed
-  Result<> failure_;                     // kFailed: what went wrong first
-  bool serving_ = false;                 // a request is in progress
-  bool yield_ = false;                   // let go of the writer when it is over
-  bool awaiting_data_ = false;           // of a frame, from the client
+  std::unique_ptr<BlockWriter> writer_;               // kOpen and kFailed
+  Result<> failure_;                                  // kFailed: what went wrong first
+  std::optional<std::pair<BlockId, Error>> spoiled_;  // a failed session that was dropped: not to be completed by id
+  bool serving_ = false;                              // a request is in progress
+  bool yield_ = false;                                // let go of the writer when it is over
+  bool awaiting_data_ = false;                        // of a frame, from the client
   Timer hang_up_timer_;
   Nanos receiving_{0};  // time of this request spent waiting for the client's data
 };

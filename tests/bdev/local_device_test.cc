@@ -156,6 +156,23 @@ TEST(FileBdev, KeepsContentsAcrossReopenAndRefusesASecondOpener) {
   EXPECT_EQ(bytes[10'123], 0);
 }
 
+TEST(FileBdev, DoesToAFileOnlyWhatItsUserAllows) {
+  const TempDir dir;
+  const std::string path = dir.file("device"), uri = "file://" + path + "?size=8MiB";
+  EXPECT_EQ(open_local_device(uri, "", FileBdev::Fit::kAsIs).error().kind(), Errc::kNotFound);
+  EXPECT_FALSE(std::filesystem::exists(path)) << "looking for it must not make it";
+  { EXPECT_EQ(open_local_device(uri, "", FileBdev::Fit::kMake).value()->info().size, kSize); }
+  std::filesystem::resize_file(path, 5000);
+  EXPECT_EQ(open_local_device(uri, "", FileBdev::Fit::kAsIs).error().kind(), Errc::kWrongState);
+  const auto refused = open_local_device(uri, "", FileBdev::Fit::kMake);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().kind(), Errc::kAlreadyExists);
+  EXPECT_THAT(refused.error().message(), HasSubstr("is not empty"));
+  EXPECT_EQ(std::filesystem::file_size(path), 5000u);
+  EXPECT_TRUE(open_local_device(uri, "", FileBdev::Fit::kExtend).ok());
+  EXPECT_EQ(std::filesystem::file_size(path), kSize);
+}
+
 TEST(FileBdev, NeverCutsAFileAndReportsOneThatWasCut) {
   const TempDir dir;
   PollerThread thread;

@@ -74,5 +74,12 @@ TEST(BlockIndex, StaysBelowAHundredBytesABlock) {
   EXPECT_LT(static_cast<double>(index.memory_bytes()) / kBlocks, 100.0);
 }
 
+TEST(BlockIndexEntry, ANewGenerationIsNotDamagedByTheOldOne) {
+  BlockEntry entry;
+  entry.flags = BlockEntry::kDamaged;
+  entry.set_committed({BlockId{1}, 2, 0, 4096, {}, {}});
+  EXPECT_FALSE(entry.info().damaged);
+}
+
 }  // namespace
 }  // namespace leap

@@ -1,6 +1,13 @@
 // Whose device is this? Formatting, opening, and everything that must be refused.
+#include <sys/wait.h>
+
+#include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <sstream>
+
+#include <unistd.h>
 
 #include "store/lease.h"
 #include "store/meta_store.h"
@@ -98,6 +105,25 @@ TEST_F(StoreIdentity, FormattingIsExplicitAndNotRepeatedByAccident) {
   EXPECT_EQ(store_->space().allocated, 0u);
 }
 
+TEST_F(StoreIdentity, ForeignDataWhereTheSuperblocksGoIsNotFormattedWithoutForce) {
+  const std::uint64_t size = device_->info().size;
+  const std::vector<std::byte> one(1, std::byte{1});
+  for (const std::uint64_t at :
+       {std::uint64_t{510}, std::uint64_t{65'600}, kMi - 1, size - Superblock::kArea, size - 1}) {
+    SCOPED_TRACE(at);
+    device_ = std::make_unique<TestDevice>(size);
+    device_->overwrite(at, one);
+    const auto before = device_->peek(0, size);
+    const auto refused = format();
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().kind(), Errc::kAlreadyExists);
+    EXPECT_THAT(refused.error().message(), HasSubstr("is not empty"));
+    EXPECT_THAT(refused.error().message(), HasSubstr("at offset " + std::to_string(at)));
+    EXPECT_TRUE(device_->peek(0, size) == before) << "nothing may be touched";
+  }
+  EXPECT_TRUE(format(true).ok()) << "force discards it";
+}
+
 TEST_F(StoreIdentity, AnotherClustersDeviceIsRefused) {
   make();
   close();
@@ -193,6 +219,35 @@ class ForeignLease : public StoreFixture {
   }
 };
 
+TEST_F(ForeignLease, OfALivingProcessOfThisMachineIsRefusedAtOnce) {
+  make();
+  close();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::pause();
+    ::_exit(0);
+  }
+  ASSERT_GT(child, 0);
+  std::ifstream stat_file("/proc/" + std::to_string(child) + "/stat");
+  std::string stat((std::istreambuf_iterator<char>(stat_file)), {});
+  std::istringstream fields(stat.substr(stat.rfind(')') + 2));
+  std::string field;
+  for (int i = 3; i <= 22; ++i) fields >> field;
+  LeaseRecord record{true, Uuid::from_name("foreign"), read_lease_holder(), 1, 5000};
+  record.holder.pid = static_cast<std::uint64_t>(child);
+  record.holder.start_time = std::stoull(field);
+  std::vector<std::byte> page(LeaseRecord::kBytes);
+  encode_lease(record, std::span<std::byte, LeaseRecord::kBytes>(page));
+  device_->overwrite(Superblock::kLeaseOffset, page);
+  const Result<> refused = try_open();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().kind(), Errc::kBusy);
+  EXPECT_THAT(refused.error().message(), HasSubstr("process " + std::to_string(child)));
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+  open();
+}
+
 TEST_F(ForeignLease, IsTakenOverWhenItStandsStill) {
   leave_foreign_lease();
   open();
@@ -234,6 +289,37 @@ TEST_F(ForeignLease, ALostLeaseStopsCommits) {
   close();
   EXPECT_EQ(decode_lease(device_->peek(Superblock::kLeaseOffset, LeaseRecord::kBytes))->counter, 7u)
       << "not ours to release";
+}
+
+TEST_F(ForeignLease, ALostLeaseStopsDataToo) {
+  config_.lease_heartbeat = std::chrono::milliseconds(2);
+  config_.lease_timeout = std::chrono::milliseconds(20);
+  make();
+  put_stamped(1, 0, 3 * kMi);
+  run([this](BlockStore& store, NvmePoller& poller) {
+    const std::function<void()> lose_lease = [this] { write_lease(7); };
+    const std::function<void()> forget = [this] { device_->forget_counts(); };
+    return [](std::function<void()> lose, std::function<void()> forget_counts, BlockStore& s,
+              NvmePoller& p) -> Task<void> {
+      auto sequential = (co_await s.open_writer(p, BlockId{2}, {.capacity = 4 * kMi})).value();
+      (co_await sequential->write(stamped(2, 0, 0, 100'000))).value();
+      auto staged = (co_await s.open_writer(p, BlockId{3}, {.capacity = 4 * kMi})).value();
+      (co_await staged->write(stamped(3, 0, 0, 100'000))).value();
+      while (s.healthy()) {
+        lose();  // again: a heartbeat that was under way has overwritten it
+        co_await p.sleep_for(std::chrono::milliseconds(1));
+      }
+      forget_counts();
+      EXPECT_EQ((co_await sequential->write(stamped(2, 0, 100'000, 3 * kMi))).error().kind(), Errc::kBusy);
+      EXPECT_EQ((co_await sequential->flush()).error().kind(), Errc::kBusy);
+      EXPECT_EQ((co_await sequential->complete(100'000)).error().kind(), Errc::kBusy);
+      co_await staged->detach();
+      EXPECT_EQ((co_await s.open_writer(p, BlockId{4}, {.capacity = kMi})).error().kind(), Errc::kBusy);
+      EXPECT_EQ((co_await s.open_writer(p, BlockId{1}, {.capacity = kMi})).error().kind(), Errc::kBusy);
+    }(lose_lease, forget, store, poller);
+  });
+  EXPECT_EQ(device_->most_writes_of_a_page(), 0u) << "what lies there belongs to the other worker's blocks";
+  expect_stamped(1, 0, 3 * kMi);
 }
 
 TEST_F(StoreIdentity, MetadataOfAnotherDeviceIsRefused) {

@@ -2,7 +2,8 @@
 //
 // It has a volatile cache like a real one: a write is durable only after a flush that was issued after the write had
 // completed. lose_power() throws away (or keeps, page by page, as a seed says) what was not flushed. Contents start as
-// 0xA5, so that whoever reads space that was never written sees a previous tenant.
+// 0xA5, so that whoever reads space that was never written sees a previous tenant; zeros where the superblocks go, as on
+// a device that may be formatted.
 //
 // Threading: any number of pollers; a mutex around the memory. Every I/O suspends at least once.
 #pragma once
@@ -30,6 +31,9 @@ class TestDevice final : public BlockDevice {
     info_.block_size = 512;
     info_.optimal_io = 128 * 1024;
     info_.volatile_write_cache = volatile_cache;
+    const std::vector<std::byte> head(std::min(size, kDataStart)), tail(std::min<std::uint64_t>(size, 128 * 1024));
+    overwrite(0, head);
+    overwrite(size - tail.size(), tail);
   }
 
   [[nodiscard]] const BlockDeviceInfo& info() const override { return info_; }

@@ -125,6 +125,43 @@ TEST_F(WriteBlock, BadRunningFailsTheBlockAndNotTheConnection) {
   }
 }
 
+// A block is open and holds 4096 good bytes; the frame after them was refused.
+void write_and_be_refused(WireClient& client, std::int64_t id) {
+  ASSERT_TRUE(client.open_write({.id = id, .capacity = 10'000}).ok());
+  ASSERT_TRUE(client.write(stamped(id, 0, 4096)).ok());
+  ASSERT_FALSE(client.write_at(8000, stamped(id, 8000, 4096)).ok());
+}
+
+TEST_F(WriteBlock, ARefusedFrameIsNotCommittedByAConnectionThatTakesOver) {
+  WireClient client = connect(), other = connect();
+  const std::int64_t id = new_id();
+  write_and_be_refused(client, id);
+  ASSERT_TRUE(other.open_write({.id = id, .capacity = 10'000, .off = 4096}).ok());
+  EXPECT_FALSE(other.complete({.id = id, .capacity = 10'000, .length = 4096}).ok());
+  EXPECT_EQ(other.read_kind(id), 29);
+  EXPECT_TRUE(other.cancel({.id = id, .capacity = 10'000}).ok());
+}
+
+TEST_F(WriteBlock, ARefusedFrameIsNotCommittedAfterAReadInBetween) {
+  WireClient client = connect();
+  const std::int64_t id = new_id();
+  write_and_be_refused(client, id);
+  EXPECT_EQ(client.read_kind(id), 29) << "begins an empty read session, the write session is let go";
+  EXPECT_FALSE(client.complete({.id = id, .capacity = 10'000, .length = 4096}).ok());
+  EXPECT_EQ(client.read_kind(id), 29);
+  EXPECT_TRUE(client.cancel({.id = id, .capacity = 10'000}).ok());
+}
+
+TEST_F(WriteBlock, ARefusedRewriteIsNotTakenForTheOldContentOfTheSameLength) {
+  WireClient client = connect();
+  const std::int64_t id = new_id();
+  client.put(id, stamped(id, 0, 4096, 2), 10'000);
+  write_and_be_refused(client, id);
+  EXPECT_EQ(client.read_kind(id), 0);
+  EXPECT_FALSE(client.complete({.id = id, .capacity = 10'000, .length = 4096}).ok());
+  EXPECT_TRUE(same(client.get(id, 4096), stamped(id, 0, 4096, 2)));
+}
+
 TEST_F(WriteBlock, HolesReadAsZerosOnADirtyDevice) {
   WireClient client = connect();
   const std::int64_t id = new_id();
@@ -411,6 +448,53 @@ TEST_F(WriteBlock, NewestSessionOfABlockWins) {
   ASSERT_TRUE(third.write(stamped(id, 10'000, 10)).ok());
   ASSERT_TRUE(third.complete({.id = id, .capacity = kMebi, .length = 10'010}).ok());
   EXPECT_TRUE(same(third.get(id, 10'010), stamped(id, 0, 10'010)));
+}
+
+// Sends the beginning of a frame of `size` bytes of data, and nothing more.
+void begin_frame(WireClient& client, std::size_t size) {
+  const Bytes frame = WireClient::frame({.code = kWrite,
+                                         .status = rpc::request_byte(RequestStatus::kRunning),
+                                         .req_id = client.req_id,
+                                         .seq_id = client.seq_id},
+                                        {}, Bytes(size));
+  client.send(std::span(frame).first(frame.size() / 4));
+}
+
+TEST_F(WriteBlock, AClientThatFallsSilentInTheMiddleOfAFrameMakesWay) {
+  WireClient silent = connect(), fresh = connect();
+  const std::int64_t id = new_id();
+  ASSERT_TRUE(silent.open_write({.id = id, .capacity = kMebi}).ok());
+  ASSERT_TRUE(silent.write(stamped(id, 0, 5000)).ok());
+  begin_frame(silent, 300'000);
+  const TimePoint begin = Clock::system().now();
+  const Reply opened = fresh.open_write({.id = id, .capacity = kMebi, .off = 5000});
+  ASSERT_TRUE(opened.ok()) << opened.text();
+  EXPECT_LT(Clock::system().now() - begin, std::chrono::seconds(5));
+  EXPECT_TRUE(silent.closed());
+  ASSERT_TRUE(fresh.write(stamped(id, 5000, 1000)).ok());
+  ASSERT_TRUE(fresh.complete({.id = id, .capacity = kMebi, .length = 6000}).ok());
+  EXPECT_TRUE(same(fresh.get(id, 6000), stamped(id, 0, 6000))) << "bytes of the broken frame are no data";
+}
+
+TEST_F(WriteBlock, ClientsThatStallInTheMiddleOfFramesDoNotStopReaders) {
+  WorkerEnv small({.device_size = 64ULL << 20, .pool_bytes = 4ULL << 20, .config = {}});
+  small.connect().put(1, stamped(1, 0, 500'000), kMebi);
+  std::vector<WireClient> stalled;
+  for (std::int64_t id = 2; id < 40; ++id) {
+    stalled.push_back(small.connect());
+    ASSERT_TRUE(stalled.back().open_write({.id = id, .capacity = kMebi}).ok());
+    begin_frame(stalled.back(), 600'000);
+  }
+  for (int i = 0; i < 4; ++i) {
+    WireClient reader = small.connect();
+    ASSERT_TRUE(same(reader.get(1, 500'000), stamped(1, 0, 500'000)));
+  }
+}
+
+TEST(SessionMemory, ARepliesBuffersAreChargedAsThePoolHandsThemOut) {
+  EXPECT_EQ(SessionContext::reply_charge(0, 1), 4096u);
+  EXPECT_EQ(SessionContext::reply_charge(4000, 200), 8192u);
+  EXPECT_EQ(SessionContext::reply_charge(0, 3 * 4096), 16'384u);
 }
 
 TEST_F(WriteBlock, CompleteMayNameAnotherBlockThanTheSession) {

@@ -80,6 +80,11 @@ Task<Result<StoreSet::OpenedWriter>> StoreSet::open_writer(NvmePoller& poller, B
     const std::lock_guard lock(placing_mutex_);
     directory = find(id);
     if (directory == nullptr) {
+      if (offline_ != 0 && options.offset > 0) {
+        co_return store_error(Errc::kIo, fmt::format("open block {} at {}: not in the directories that are there, and "
+                                                     "{} are offline",
+                                                     id, options.offset, offline_));
+      }
       // Two sessions that create one id at the same time must not do so in two directories.
       if (placing_.contains(id))
         co_return store_error(Errc::kBusy, fmt::format("block {}: another session is creating it", id));

@@ -58,6 +58,9 @@ class StoreSet {
 
   /// kAlreadyExists: a directory with the same storage id is there already (a copied device).
   Result<> add(StorageType type, std::unique_ptr<BlockStore> store);
+  /// A directory whose blocks are not known now: an id that is unknown may be one of them. A writer that means to go on
+  /// with such a block (offset > 0) is refused with kIo; one that starts at 0 brings all of it.
+  void note_offline() { ++offline_; }
   /// Closes all; the first error, after all were tried. Idempotent.
   Result<> close();
 
@@ -83,6 +86,7 @@ class StoreSet {
   Directory* choose_matching(StorageType type, bool any_type, std::uint64_t capacity);
 
   std::vector<Directory> directories_;
+  std::size_t offline_ = 0;
   std::array<std::atomic<std::size_t>, kTypes> last_used_{};
   std::mutex placing_mutex_;
   std::set<BlockId> placing_;  // new ids between the choice of a directory and their entry in its index

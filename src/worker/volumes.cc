@@ -234,6 +234,7 @@ Result<> Volumes::open_directory(const WorkerConfig& config, std::size_t index) 
       return std::move(device).error().context(fmt::format("data_dir {}", dir.path));
     log_error("data_dir {} is offline: {}", dir.path, device.error().to_string());
     offline_.push_back({dir.path, std::move(device).error()});
+    stores_->note_offline();
     return {};
   }
   BlockStore::Config store;

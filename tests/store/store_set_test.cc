@@ -90,6 +90,21 @@ TEST_F(StoreSetTest, FindsABlockWhereverItIs) {
   EXPECT_TRUE(set_.close().ok());
 }
 
+TEST_F(StoreSetTest, ABlockThatMayBeInAnOfflineDirectoryIsNotContinuedElsewhere) {
+  add(StorageType::kSsd, 16 * kMi);
+  set_.note_offline();
+  thread_.run([&](NvmePoller& p) {
+    return [](StoreSet& set, NvmePoller& poller) -> Task<void> {
+      const auto refused = co_await set.open_writer(poller, BlockId{1}, {.capacity = kMi, .offset = 4096});
+      EXPECT_FALSE(refused.ok());
+      EXPECT_EQ(refused.ok() ? Errc::kInternal : refused.error().kind(), Errc::kIo);
+      EXPECT_FALSE(set.stat(BlockId{1}).ok());
+    }(set_, p);
+  });
+  EXPECT_TRUE(put(1, StorageType::kSsd, 1000).ok()) << "a block from its start is complete";
+  EXPECT_TRUE(set_.close().ok());
+}
+
 TEST_F(StoreSetTest, RefusesACopiedDirectory) {
   add(StorageType::kSsd, 16 * kMi);
   const Uuid storage = set_.directories()[0].store->superblock().storage_id;

@@ -159,7 +159,6 @@ void AdminQueue::start_shutdown() {
 
 Task<void> AdminQueue::flush_caches(AdminQueue& queue) {
   while (std::exchange(queue.flush_again_, false)) {
-    queue.session_.shard().open_channels();  // what could not be opened before
     const std::vector<NamespacePin> namespaces = queue.session_.shard().pin_namespaces();
     for (const NamespacePin& access : namespaces) {
       if (!access->ns->volatile_write_cache()) continue;

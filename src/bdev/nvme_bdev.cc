@@ -129,7 +129,8 @@ class NvmeChannel final : public ChunkedChannel {
       }
       if (flush) lane->path->mark_unflushed();  // nobody knows what it has covered
       const Error& error = result.status.error();
-      if (error.may_have_executed() && intent.changes != 0) {
+      // What the controller has answered, with whatever status, is over. What it has not may still come.
+      if (error.domain() != ErrorDomain::kNvme && error.may_have_executed() && intent.changes != 0) {
         device_.fence().close(intent.offset, intent.end(), lane->queue.association->fence(), std::move(result.fence));
         device_.probe().fenced.add();
         fenced = true;

@@ -156,6 +156,8 @@ class ReconnectTest : public testing::Test {
   FaultyDevice other{{.size = 8 << 20, .block_size = 4096, .name = "other"}};
 };
 
+Result<> write_and_flush(NvmeEnv& env, BlockDevice& device, std::function<void()> between);
+
 Result<> read_once(NvmeEnv& env, BlockDevice& device) {
   const PollerContext context = env.pollers().front();
   return context.poller->run([&](NvmePoller& poller) {
@@ -244,6 +246,17 @@ TEST_F(ReconnectTest, WhatTheControllerRefusesForNowIsSentAgainSoOften) {
   disk.fail_next(FaultyDevice::kRead, 1, Error(Errc::kPermission, "never"));
   EXPECT_FALSE(read_once(*env, device).ok());
   EXPECT_EQ(begun() - before, 9U) << "DNR";
+}
+
+// A command that the controller has answered is over, even if the answer is that it gave up half way.
+TEST_F(ReconnectTest, WhatWasAnsweredWithAnErrorFencesNothing) {
+  Revivable target({&disk});
+  auto env = NvmeEnv::start(quick({target.address()})).value();
+  auto& device = static_cast<NvmeBdev&>(*env->devices()[0]);
+  disk.fail_next(FaultyDevice::kWrite, 1, Error(Errc::kInternal, "half way"));
+  EXPECT_TRUE(write_and_flush(*env, device, [] {}).ok());
+  EXPECT_EQ(device.fence().size(), 0U);
+  EXPECT_TRUE(write_and_flush(*env, device, [] {}).ok()) << "the same place again, without a wait";
 }
 
 Result<> write_and_flush(NvmeEnv& env, BlockDevice& device, std::function<void()> between) {

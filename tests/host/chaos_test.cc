@@ -139,6 +139,7 @@ class ChaosTarget {
     config.hostid = Uuid::from_name("host");
     config.header_digest = config.data_digest = digests;
     config.io_timeout = kIoTimeout;
+    config.abort_timeout = kIoTimeout / 4;
     config.connect_timeout = kConnectTimeout;
     return config;
   }

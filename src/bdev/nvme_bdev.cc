@@ -104,6 +104,7 @@ class NvmeChannel final : public ChunkedChannel {
     std::uint32_t refusals = 0;
     bool fenced = false;                   // the range is closed on our account: what we repeat is the same bytes
     TimePoint give_up = TimePoint::max();  // known when something has gone wrong
+    bool doubtful = false;                 // some attempt may have been executed, whatever became of the last
     for (;;) {
       if (intent.changes != 0 && !fenced && !device_.fence().open(intent.offset, intent.end(), poller_.now()))
           [[unlikely]] {
@@ -113,7 +114,7 @@ class NvmeChannel final : public ChunkedChannel {
       if (lane == nullptr) {
         if (give_up == TimePoint::max()) give_up = poller_.clock().now() + device_.config().fast_io_fail_timeout;
         Result<NvmeLanes::Lane*> waited = co_await lanes_.wait(give_up);
-        if (!waited.ok()) co_return explain(std::move(waited).error(), intent);
+        if (!waited.ok()) co_return explain(std::move(waited).error(), intent, doubtful);
         lane = waited.value();
       }
       const NvmeLanes::Ticket ticket(lanes_, *lane);
@@ -129,17 +130,18 @@ class NvmeChannel final : public ChunkedChannel {
       }
       if (flush) lane->path->mark_unflushed();  // nobody knows what it has covered
       const Error& error = result.status.error();
+      doubtful = doubtful || error.may_have_executed();
       // What the controller has answered, with whatever status, is over. What it has not may still come.
       if (error.domain() != ErrorDomain::kNvme && error.may_have_executed() && intent.changes != 0) {
         device_.fence().close(intent.offset, intent.end(), lane->queue.association->fence(), std::move(result.fence));
         device_.probe().fenced.add();
         fenced = true;
       }
-      if (!error.retryable()) co_return explain(std::move(result.status).error(), intent);
+      if (!error.retryable()) co_return explain(std::move(result.status).error(), intent, doubtful);
       if (give_up == TimePoint::max()) give_up = poller_.clock().now() + device_.config().fast_io_fail_timeout;
       const bool path_failed = error.scope() == ErrorScope::kQueuePair || error.scope() == ErrorScope::kController;
       const bool enough = path_failed ? poller_.clock().now() >= give_up : refusals >= device_.config().retries;
-      if (enough) co_return explain(std::move(result.status).error(), intent);
+      if (enough) co_return explain(std::move(result.status).error(), intent, doubtful);
       device_.probe().retries.add();
       if (path_failed) {
         if (flush) device_.count_loss();
@@ -193,8 +195,9 @@ class NvmeChannel final : public ChunkedChannel {
     return poller_.sleep_for(std::chrono::milliseconds(ms));
   }
 
-  [[nodiscard]] Error explain(Error error, const Intent& intent) const {
-    return std::move(error).context(fmt::format("{} at {} on {}", intent.operation, intent.offset, info_.name));
+  [[nodiscard]] Error explain(Error error, const Intent& intent, bool doubtful) const {
+    return std::move(error).maybe_executed(doubtful).context(
+        fmt::format("{} at {} on {}", intent.operation, intent.offset, info_.name));
   }
 
   NvmeBdev& device_;

@@ -100,7 +100,7 @@ class Generator {
   }
 
   static Task<void> work(Generator& self) {
-    while (self.poller_.clock().now() < self.end_) {
+    while (!self.device_gone_ && self.poller_.clock().now() < self.end_) {
       const std::uint64_t block = self.next_block();
       if (block == kNone) {  // everything is in flight already
         co_await self.poller_.yield();
@@ -126,6 +126,7 @@ class Generator {
     if (!done.ok()) {
       ++errors_;
       note(done.error().to_string());
+      lose(done.error());
     }
     if (!measuring_) return;
     latency_.record(poller_.clock().now() - start);
@@ -195,7 +196,7 @@ class Generator {
     co_await group.wait();
   }
   static Task<void> sweep(Generator& self, bool reading) {
-    while (self.sweep_ < self.count_) {
+    while (!self.device_gone_ && self.sweep_ < self.count_) {
       const std::uint64_t block = self.first_ + self.sweep_++;
       if (reading && self.generations_[block - self.first_] == 0) continue;
       Result<> done;
@@ -206,8 +207,11 @@ class Generator {
       if (done.ok()) continue;
       ++self.errors_;
       self.note(done.error().to_string());
+      self.lose(done.error());
     }
   }
+  /// A device that no path leads to any more ends the load: the rest would be the same error, one time-out after the other.
+  void lose(const Error& error) { device_gone_ = device_gone_ || error.kind() == Errc::kUnreachable; }
 
   std::uint64_t next_block() {
     constexpr int kTries = 16;
@@ -244,6 +248,7 @@ class Generator {
   std::unique_ptr<BlockChannel> channel_;
   DmaBuf pattern_;  // what unverified writes write
   TimePoint end_;
+  bool device_gone_ = false;
   bool measuring_ = false;
   std::uint64_t sweep_ = 0;
   std::vector<std::uint32_t> generations_;  // per block, verify only

@@ -62,7 +62,7 @@ class NvmeChannel final : public ChunkedChannel {
       range.blocks = static_cast<std::uint32_t>(std::min(left, kMaxBlocks));
       range.slba = first;
       Result<> discarded = co_await deallocate(range);
-      if (!discarded.ok()) co_return discarded;
+      if (!discarded.ok()) co_return of_several(std::move(discarded).error(), first > lba(offset));
       first += range.blocks;
       left -= range.blocks;
     }
@@ -76,8 +76,9 @@ class NvmeChannel final : public ChunkedChannel {
     }
     for (std::uint64_t first = lba(offset), left = length / ns_.block_size; left > 0;) {
       const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, nvme::kMaxBlocksPerCommand));
-      LEAP_CO_TRY_VOID(
-          co_await run(nvme::make_write_zeroes(ns_.nsid, first, count), "write zeroes", first * ns_.block_size));
+      Result<> zeroed =
+          co_await run(nvme::make_write_zeroes(ns_.nsid, first, count), "write zeroes", first * ns_.block_size);
+      if (!zeroed.ok()) co_return of_several(std::move(zeroed).error(), first > lba(offset));
       first += count;
       left -= count;
     }
@@ -90,6 +91,12 @@ class NvmeChannel final : public ChunkedChannel {
     return static_cast<std::uint32_t>(size / ns_.block_size);
   }
   [[nodiscard]] bool ready() const { return queue_ != nullptr && queue_->live(); }
+
+  /// The error of an operation of several commands: the earlier ones, if any, have been executed.
+  [[nodiscard]] static Error of_several(Error error, bool earlier) {
+    if (earlier) return std::move(error).maybe_executed();
+    return error;
+  }
 
   /// Only what certainly did not execute: repeating can then undo nothing newer.
   [[nodiscard]] bool worth_repeating(const Error& error, std::uint32_t attempt) const {

@@ -1,0 +1,139 @@
+#include "device_link.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace leap::sim {
+
+using std::chrono::milliseconds;
+
+DeviceLink::Lease::Lease(DeviceLink& link, std::size_t poller)
+    : link_(&link), session_(link.session_.get()), poller_(poller) {
+  ++session_->users;
+}
+
+DeviceLink::Lease::~Lease() {
+  if (link_ != nullptr && --session_->users == 0) link_->unused_.set();
+}
+
+void DeviceLink::Lease::report(bool ok) const {
+  constexpr std::uint32_t kHopeless = 12;
+  session_->errors_in_a_row = ok ? 0 : session_->errors_in_a_row + 1;
+  if (!session_->controller->live() || session_->errors_in_a_row > kHopeless) link_->mark_broken();
+}
+
+DeviceLink::DeviceLink(World& world, const Scenario& scenario, Net& net, Uuid device, std::vector<SimPoller*> pollers)
+    : world_(world),
+      scenario_(scenario),
+      net_(net),
+      device_(device),
+      pollers_(std::move(pollers)),
+      broken_(pollers_.front()->poller()),
+      unused_(pollers_.front()->poller()) {
+  for (SimPoller* poller : pollers_) up_.push_back(std::make_unique<AsyncEvent>(poller->poller()));
+}
+
+DeviceLink::~DeviceLink() = default;
+
+void DeviceLink::start() { pollers_.front()->spawn(run(*this)); }
+
+Task<DeviceLink::Lease> DeviceLink::acquire(std::size_t poller) {
+  for (;;) {
+    if (stopping_) co_return Lease();
+    if (accepting_ && session_->controller->live()) co_return Lease(*this, poller);
+    if (accepting_) mark_broken();
+    co_await up_[poller]->wait();
+  }
+}
+
+void DeviceLink::mark_broken() {
+  if (!accepting_) return;
+  accepting_ = false;
+  for (const auto& up : up_) up->reset();
+  broken_.set();
+}
+
+void DeviceLink::stop() {
+  stopping_ = true;
+  if (accepting_) mark_broken();
+  broken_.set();
+  for (const auto& up : up_) up->set();
+}
+
+void DeviceLink::renew() { mark_broken(); }
+
+/// Whatever the network and the target do, these are never what comes of it.
+void DeviceLink::judge(const Error& error, const char* what) {
+  const bool corrupting = scenario_.net.corrupt;
+  const bool impossible = (error.kind() == Errc::kProtocol && !corrupting) || error.kind() == Errc::kInvalidArgument ||
+                          error.kind() == Errc::kUnsupported || error.kind() == Errc::kInternal;
+  if (impossible) world_.fail(fmt::format("{}: {}", what, error.to_string()));
+  if (!scenario_.faulty && !stopping_) world_.fail(fmt::format("{} without any fault: {}", what, error.to_string()));
+}
+
+Task<void> DeviceLink::run(DeviceLink& self) {
+  NvmePoller& home = self.pollers_.front()->poller();
+  Nanos pause = milliseconds(1);
+  while (!self.stopping_) {
+    Result<> connected = co_await self.connect();
+    if (!connected.ok()) {
+      self.judge(connected.error(), "connecting");
+      co_await self.disconnect();
+      co_await home.sleep_for(pause);
+      pause = std::min<Nanos>(pause * 2, milliseconds(100));
+      continue;
+    }
+    pause = milliseconds(1);
+    ++self.sessions_;
+    self.broken_.reset();
+    if (!self.stopping_) {
+      self.accepting_ = true;
+      for (const auto& up : self.up_) up->set();
+      co_await self.broken_.wait();
+    }
+    while (self.session_->users > 0) {
+      self.unused_.reset();
+      co_await self.unused_.wait();
+    }
+    co_await self.disconnect();
+  }
+  self.stopped_ = true;
+}
+
+Task<Result<>> DeviceLink::connect() {
+  session_ = std::make_unique<Session>();
+  SimPoller& home = *pollers_.front();
+  auto connected = co_await NvmeController::connect(home.poller(), home.pool, net_, scenario_.host);
+  if (!connected.ok()) co_return std::move(connected).error();
+  session_->controller = std::move(connected).value();
+  const auto namespaces = session_->controller->namespaces();
+  const auto ns = std::ranges::find(namespaces, device_, &NamespaceInfo::uuid);
+  if (ns == namespaces.end()) co_return Error(Errc::kInternal, "the target does not show the device any more");
+  LEAP_CO_TRY(session_->device, NvmeBdev::create(*session_->controller, *ns, scenario_.bdev));
+  for (SimPoller* poller : pollers_) {
+    LEAP_CO_TRY(auto channel, session_->device->open_channel(poller->poller(), poller->pool));
+    session_->channels.push_back(std::move(channel));
+  }
+  world_.trace.note(Trace::Event::kSession, sessions_, ns->nsid.value());
+  co_return Result<>{};
+}
+
+Task<void> DeviceLink::disconnect() {
+  if (session_->controller != nullptr) {
+    constexpr Nanos kLimit = milliseconds(1500);
+    const TimePoint before = world_.clock.now();
+    Result<> ended = co_await session_->controller->shutdown(kLimit);
+    if (!scenario_.faulty && !ended.ok()) world_.fail("shutdown without any fault: " + ended.error().to_string());
+    // Its own pollers answer within a second of grace; the controller gets no more than the limit.
+    if (world_.clock.now() - before > kLimit + milliseconds(1500)) world_.fail("shutdown took longer than its limit");
+    for (const auto& [name, probe] : session_->controller->queue_probes()) {
+      const auto left = probe->outstanding.value();
+      if (left != 0) world_.fail(fmt::format("{}: {} queue slots are still used after shutdown", name, left));
+    }
+  }
+  session_.reset();
+}
+
+}  // namespace leap::sim

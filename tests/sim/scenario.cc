@@ -1,0 +1,116 @@
+#include "scenario.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "target/shard.h"
+
+namespace leap::sim {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr const char* kSubsystem = "nqn.2024-01.io.leap:sim";
+constexpr const char* kHostNqn = "nqn.2014-08.org.nvmexpress:uuid:00010203-0405-0607-0809-0a0b0c0d0e0f";
+
+template <typename T>
+T one_of(Rng& rng, std::initializer_list<T> choices) {
+  return choices.begin()[rng.below(choices.size())];
+}
+
+void choose_target(Rng& rng, TargetConfig& target) {
+  target.nqn = kSubsystem;
+  target.listen = {SocketAddress::parse("192.0.2.1:4420").value()};
+  target.queue_depth = one_of<std::uint32_t>(rng, {4, 8, 32, 128});
+  target.max_io_queues = one_of<std::uint32_t>(rng, {2, 3, 8});
+  target.in_capsule_data_size = one_of<std::uint32_t>(rng, {0, 512, 4096, 8192});
+  target.max_io_size = one_of<std::uint32_t>(rng, {8U << 10, 32U << 10, 64U << 10, 128U << 10});
+  target.max_h2c_data = one_of<std::uint32_t>(rng, {4U << 10, 16U << 10, 128U << 10});
+  target.max_c2h_data = one_of<std::uint32_t>(rng, {16U << 10, 64U << 10});
+  target.max_r2t_bytes = one_of<std::uint32_t>(rng, {4U << 10, 8U << 10, 64U << 10});
+  target.max_r2ts = one_of<std::uint32_t>(rng, {1, 2, 4});
+  target.c2h_success = one_of(rng, {C2hSuccess::kNever, C2hSuccess::kWithoutFlowControl, C2hSuccess::kAlways});
+  target.handshake_timeout = milliseconds(2000);
+  target.stall_timeout = milliseconds(3000);
+  target.linger_timeout = milliseconds(200);
+}
+
+void choose_host(Rng& rng, ControllerConfig& host) {
+  host.address = nvme::TransportAddress::parse(fmt::format("nvme+tcp://192.0.2.1:4420/{}", kSubsystem)).value();
+  host.hostnqn = kHostNqn;
+  host.hostid = Uuid::from_name("sim host");
+  host.header_digest = rng.chance(0.4);
+  host.data_digest = rng.chance(0.5);
+  host.disable_sq_flow_control = rng.chance(0.7);
+  host.io_queue_depth = one_of<std::uint32_t>(rng, {2, 4, 16, 128});
+  host.max_io_queues = 4;
+  host.maxr2t = one_of<std::uint32_t>(rng, {1, 2, 4});
+  host.connect_timeout = milliseconds(1000);
+  host.io_timeout = milliseconds(one_of(rng, {300, 1000, 2000}));
+  host.keep_alive_timeout = milliseconds(one_of(rng, {500, 1000, 3000}));
+  host.receive_buffer = 64 * 1024;
+}
+
+void choose_faults(Rng& rng, Scenario& scenario) {
+  scenario.faulty = !rng.chance(0.08);
+  if (!scenario.faulty) {
+    // Nothing ever takes as long as a timeout, so nothing may fail.
+    scenario.net.late_max_ns = 1'000'000;
+    scenario.host.io_timeout = scenario.host.keep_alive_timeout = milliseconds(10'000);
+    return;
+  }
+  NetPlan& net = scenario.net;
+  DevicePlan& device = scenario.device;
+  if (rng.chance(0.7)) {
+    net.fault = 0.2 + 0.7 * rng.unit();
+    net.fault_within = one_of<std::uint64_t>(rng, {20'000, 100'000, 400'000});
+    net.refuse = rng.chance(0.3) ? 0.2 : 0.0;
+    net.lose_connect = rng.chance(0.2) ? 0.1 : 0.0;
+    net.corrupt = scenario.host.header_digest && scenario.host.data_digest;
+  }
+  if (rng.chance(0.5)) {
+    device.stall = one_of(rng, {0.0, 0.002, 0.02});
+    device.io_error = one_of(rng, {0.0, 0.01, 0.05});
+    device.busy = one_of(rng, {0.0, 0.02, 0.1});
+  }
+  if (rng.chance(0.5)) {
+    scenario.target_fault_every_ns = static_cast<std::int64_t>(5'000'000 + rng.below(100'000'000));
+    scenario.power_loss = one_of(rng, {0.2, 0.6, 1.0});
+  }
+}
+
+}  // namespace
+
+Scenario::Scenario(std::uint64_t chosen) : seed(chosen) {
+  Rng rng(seed ^ 0x5eed'0000'0000'0001);
+  choose_target(rng, target);
+  choose_host(rng, host);
+  device.block_size = one_of<std::uint32_t>(rng, {512, 512, 4096});
+  device.size = one_of<std::uint64_t>(rng, {128U << 10, 512U << 10});
+  device.mapped = rng.chance(0.12);
+  device.volatile_cache = !device.mapped && rng.chance(0.8);
+  net.split = one_of(rng, {0.0, 0.2, 0.6});
+  net.window = one_of<std::size_t>(rng, {4U << 10, 64U << 10, 512U << 10});
+  bdev.max_io = one_of<std::uint32_t>(rng, {8U << 10, 64U << 10, 1U << 20});
+  bdev.retries = one_of<std::uint32_t>(rng, {0, 1, 4});
+  host_pollers = 1 + rng.below(2);
+  target_pollers = 1 + rng.below(2);
+  target_pool = 2 * std::size_t{target.max_io_size} + target::Shard::kScratchBytes + (rng.below(8) << 17);
+  workers = static_cast<std::uint32_t>(1 + (rng.chance(0.5) ? rng.below(32) : rng.below(6)));
+  operations = static_cast<std::uint32_t>(60 + rng.below(160));
+  hot = one_of(rng, {0.2, 0.6, 0.9});
+  choose_faults(rng, *this);
+}
+
+std::string Scenario::describe() const {
+  return fmt::format(
+      "{}, {} workers, {} operations, {}+{} pollers, {} B blocks{}{}, hdgst {} ddgst {}, capsule {}, io {}, r2t {}x{}, "
+      "net faults {:.2f}, device errors {:.3f} busy {:.2f} stalls {:.3f}, target ends every {} ms",
+      faulty ? "faults" : "no faults", workers, operations, host_pollers, target_pollers, device.block_size,
+      device.mapped ? " of memory" : "", device.volatile_cache ? " cached" : "", host.header_digest, host.data_digest,
+      target.in_capsule_data_size, target.max_io_size, target.max_r2ts, target.max_r2t_bytes, net.fault,
+      device.io_error, device.busy, device.stall, target_fault_every_ns / 1'000'000);
+}
+
+}  // namespace leap::sim

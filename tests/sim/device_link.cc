@@ -43,7 +43,10 @@ Task<DeviceLink::Lease> DeviceLink::acquire(std::size_t poller) {
   for (;;) {
     if (stopping_) co_return Lease();
     if (accepting_ && session_->controller->live()) co_return Lease(*this, poller);
-    if (accepting_) mark_broken();
+    if (accepting_) {
+      if (!scenario_.faulty) world_.fail("lost without any fault: " + session_->controller->failure()->to_string());
+      mark_broken();
+    }
     co_await up_[poller]->wait();
   }
 }
@@ -66,7 +69,7 @@ void DeviceLink::renew() { mark_broken(); }
 
 /// Whatever the network and the target do, these are never what comes of it.
 void DeviceLink::judge(const Error& error, const char* what) {
-  const bool corrupting = scenario_.net.corrupt;
+  const bool corrupting = scenario_.corrupts();
   const bool impossible = (error.kind() == Errc::kProtocol && !corrupting) || error.kind() == Errc::kInvalidArgument ||
                           error.kind() == Errc::kUnsupported || error.kind() == Errc::kInternal;
   if (impossible) world_.fail(fmt::format("{}: {}", what, error.to_string()));

@@ -53,11 +53,12 @@ void choose_host(Rng& rng, ControllerConfig& host) {
 }
 
 void choose_faults(Rng& rng, Scenario& scenario) {
-  scenario.faulty = !rng.chance(0.08);
+  scenario.faulty = !rng.chance(0.15);
   if (!scenario.faulty) {
     // Nothing ever takes as long as a timeout, so nothing may fail.
     scenario.net.late_max_ns = 1'000'000;
-    scenario.host.io_timeout = scenario.host.keep_alive_timeout = milliseconds(10'000);
+    scenario.host.io_timeout = milliseconds(10'000);
+    scenario.lull = 0.02;
     return;
   }
   NetPlan& net = scenario.net;
@@ -67,7 +68,8 @@ void choose_faults(Rng& rng, Scenario& scenario) {
     net.fault_within = one_of<std::uint64_t>(rng, {20'000, 100'000, 400'000});
     net.refuse = rng.chance(0.3) ? 0.2 : 0.0;
     net.lose_connect = rng.chance(0.2) ? 0.1 : 0.0;
-    net.corrupt = scenario.host.header_digest && scenario.host.data_digest;
+    net.corrupt = scenario.host.header_digest && scenario.host.data_digest ? 0.6 : 0.0;
+    net.blackhole_max_ms = one_of<std::uint64_t>(rng, {1'000, 4'000, 300'000});
   }
   if (rng.chance(0.5)) {
     device.stall = one_of(rng, {0.0, 0.002, 0.02});
@@ -100,7 +102,17 @@ Scenario::Scenario(std::uint64_t chosen) : seed(chosen) {
   workers = static_cast<std::uint32_t>(1 + (rng.chance(0.5) ? rng.below(32) : rng.below(6)));
   operations = static_cast<std::uint32_t>(60 + rng.below(160));
   hot = one_of(rng, {0.2, 0.6, 0.9});
+  renew = rng.chance(0.3) ? 0.001 : 0.0;
+  announce = rng.chance(0.3) ? 0.002 : 0.0;
   choose_faults(rng, *this);
+}
+
+Nanos Scenario::longest_operation() const {
+  const Nanos command = (bdev.retries + 1) * (host.connect_timeout + 2 * host.io_timeout + milliseconds(100));
+  // Read-modify-write of the largest operation, window by window: two edges and the whole.
+  constexpr std::uint32_t kLargest = 256 * 1024;
+  const std::uint32_t windows = kLargest / std::min({bdev.max_io, target.max_io_size, 64U * 1024}) + 2;
+  return workers * (windows + 2) * command;
 }
 
 std::string Scenario::describe() const {

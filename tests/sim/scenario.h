@@ -33,8 +33,14 @@ struct Scenario {
   std::uint32_t operations = 200;          ///< in all
   std::int64_t target_fault_every_ns = 0;  ///< mean time between two ends of the target; 0: it never ends
   double power_loss = 0.5;                 ///< share of these that take the device's cache along
+  double lull = 0.0;                       ///< share of operations before which everybody pauses for seconds
+  double renew = 0.0;                      ///< chance per busy turn that the host connects anew
+  double announce = 0.0;                   ///< chance per busy turn that the target announces a changed namespace
   double hot = 0.5;                        ///< share of operations on the first few blocks
 
+  /// What an operation may take at the very most: everything times out, every time, and all others are in front.
+  [[nodiscard]] Nanos longest_operation() const;
+  [[nodiscard]] bool corrupts() const { return net.corrupt > 0.0; }
   /// One line: what this seed is about.
   [[nodiscard]] std::string describe() const;
 };

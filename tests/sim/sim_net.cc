@@ -163,12 +163,11 @@ Result<std::unique_ptr<Stream>> SimNet::connect(const SocketAddress& address) {
 
 void SimNet::choose_fault(SimLink& link) {
   if (!rng_.chance(plan_.fault)) return;
-  constexpr std::array kKinds{NetFault::kReset, NetFault::kReset,     NetFault::kHalfClose, NetFault::kBlackhole,
-                              NetFault::kStall, NetFault::kBlackhole, NetFault::kCorrupt,   NetFault::kCorrupt};
+  constexpr std::array kKinds{NetFault::kReset,     NetFault::kReset, NetFault::kHalfClose,
+                              NetFault::kBlackhole, NetFault::kStall, NetFault::kBlackhole};
   // The handshake has no digests: nobody could tell.
   constexpr std::uint64_t kHandshakeBytes = 128;
-  NetFault kind = kKinds[rng_.below(kKinds.size())];
-  if (kind == NetFault::kCorrupt && !plan_.corrupt) kind = NetFault::kReset;
+  const NetFault kind = rng_.chance(plan_.corrupt) ? NetFault::kCorrupt : kKinds[rng_.below(kKinds.size())];
   SimLink::Pipe& pipe = link.to[rng_.below(2)];
   pipe.fault = kind;
   // Often early, where connections are set up; sometimes exactly between two PDUs of the set-up.
@@ -329,7 +328,7 @@ void SimNet::strike(SimLink& link, std::size_t towards) {
     case NetFault::kBlackhole: {
       lose_rest();
       link.to[1 - towards].cut = true;
-      const TimePoint noticed = now() + milliseconds(20 + rng_.below(4000));
+      const TimePoint noticed = now() + milliseconds(20 + rng_.below(plan_.blackhole_max_ms));
       reset(link, kHost, noticed);
       reset(link, kTarget, noticed);
       return;

@@ -19,8 +19,7 @@
 namespace leap::sim {
 namespace {
 
-/// Far beyond what timeouts, repetitions and waiting for 31 others add up to.
-constexpr Nanos kLongestOperation = std::chrono::seconds(1500);
+constexpr Nanos kLongestWorkload = std::chrono::hours(10);
 constexpr Nanos kLongestEnd = std::chrono::seconds(300);
 /// Turns in which the clock stands still, at most: somebody is busy with nothing.
 constexpr std::uint64_t kTurnsAtOnce = 200'000;
@@ -62,7 +61,7 @@ class Simulation {
     target_.start();
     link_->start();
     workload_->start();
-    run_until("the workload", kLongestOperation * 10, [this] { return workload_->idle(); });
+    run_until("the workload", kLongestWorkload, [this] { return workload_->idle(); });
     heal();
     if (scenario_.target_fault_every_ns > 0 && rng_.chance(0.5)) {
       workload_->start_flush();
@@ -107,6 +106,7 @@ class Simulation {
       ++turns_;
       idle = work > 0 ? 0 : idle + 1;
       if (work == 0) continue;
+      disturb();
       if (rng_.chance(0.2)) {
         pass_time(Nanos(static_cast<std::int64_t>(rng_.below(20'000))));
         return;
@@ -130,6 +130,11 @@ class Simulation {
     return asleep;
   }
 
+  void disturb() {
+    if (rng_.chance(scenario_.renew)) link_->renew();
+    if (rng_.chance(scenario_.announce)) target_.announce_change();
+  }
+
   void advance() {
     TimePoint next = std::min(net_.next_event(), target_.next_event());
     const auto consider = [&next](SimPoller& poller) {
@@ -142,7 +147,8 @@ class Simulation {
       return;
     }
     pass_time(std::max(next - world_.clock.now(), Nanos{1}));
-    if (workload_->oldest() != TimePoint::max() && world_.clock.now() - workload_->oldest() > kLongestOperation) {
+    if (workload_->oldest() != TimePoint::max() &&
+        world_.clock.now() - workload_->oldest() > scenario_.longest_operation()) {
       world_.fail("an operation does not end" + oldest());
     }
   }

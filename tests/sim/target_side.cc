@@ -126,7 +126,7 @@ void TargetSide::kill(bool power) {
 /// As the end of its process would, wherever everything is.
 void TargetSide::dismantle() {
   for (const auto& poller : pollers_) poller->poller().stop();
-  if (target_ != nullptr && target_->probe().protocol_errors > 0 && !scenario_.net.corrupt) {
+  if (target_ != nullptr && target_->probe().protocol_errors > 0 && !scenario_.corrupts()) {
     world_.fail("the target accuses the host of breaking the protocol");
   }
   target_.reset();
@@ -157,6 +157,10 @@ void TargetSide::finish_stop() {
   dismantle();
   state_ = State::kDown;
   due_ = retired_ ? TimePoint::max() : in_ms(healed_ ? 1 : 100);
+}
+
+void TargetSide::announce_change() {
+  if (state_ == State::kUp) target_->notify_namespace_changed(nvme::kAllNamespaces.value());
 }
 
 void TargetSide::heal() {

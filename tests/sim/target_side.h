@@ -29,6 +29,8 @@ class TargetSide {
   void step();
   /// When step() has something to do at the latest.
   [[nodiscard]] TimePoint next_event() const;
+  /// Tells every host that something about its namespaces has changed.
+  void announce_change();
   /// It stays up from now on.
   void heal();
   /// Loses power now and comes back at once.

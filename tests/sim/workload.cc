@@ -108,6 +108,10 @@ Model::Range Workload::pick(Rng& rng, std::uint64_t cells, bool aligned) const {
 
 Task<void> Workload::one_operation(Seat& seat) {
   NvmePoller& poller = pollers_[seat.poller]->poller();
+  if (seat.rng.chance(scenario_.lull)) {
+    lull_until_ = world_.clock.now() + Nanos(static_cast<std::int64_t>(seat.rng.below(8'000'000'000)));
+  }
+  if (world_.clock.now() < lull_until_) co_await poller.sleep_for(lull_until_ - world_.clock.now());
   if (seat.rng.chance(0.3)) {
     const std::uint64_t most = seat.rng.chance(0.05) ? 50'000'000 : 300'000;
     co_await poller.sleep_for(Nanos(static_cast<std::int64_t>(seat.rng.below(most))));
@@ -155,7 +159,7 @@ bool Workload::conclude(Kind kind, Model::Range range, const Result<>& result) {
     world_.fail(fmt::format("{} of cells {}..{} {}: {}", kNames[static_cast<std::size_t>(kind)], range.begin, range.end,
                             why, error.to_string()));
   };
-  const bool corrupting = scenario_.net.corrupt;
+  const bool corrupting = scenario_.corrupts();
   if (!scenario_.faulty) complain("failed without any fault");
   if (error.kind() == Errc::kProtocol && !corrupting) complain("broke the protocol");
   if (error.kind() == Errc::kCorrupt && !corrupting) complain("arrived damaged");

@@ -80,6 +80,7 @@ class Workload {
   std::uint32_t workers_running_ = 0;
   std::uint32_t finishing_ = 0;
   std::list<Running> running_;  // in the order they began
+  TimePoint lull_until_;        // nobody begins anything before
   Counts counts_;
 };
 

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "base/mutation.h"
+
 namespace leap {
 namespace {
 
@@ -69,7 +71,8 @@ Task<void> ChunkedChannel::read_part(ChunkedChannel& self, std::uint64_t offset,
 Task<void> ChunkedChannel::write_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Parts& parts) {
   Result<> written = co_await self.write_aligned(offset, std::move(part));
   parts.changed = parts.changed || written.ok() || written.error().may_have_executed();
-  if (!written.ok() && parts.outcome.ok()) parts.outcome = std::move(written).error();
+  if (!written.ok() && parts.outcome.ok() && !LEAP_MUTATION(failed_part_forgotten))
+    parts.outcome = std::move(written).error();
 }
 
 Task<Result<DmaBuf>> ChunkedChannel::read_split(std::uint64_t offset, DmaBuf buffer) {
@@ -157,7 +160,7 @@ Task<Result<DmaBuf>> ChunkedChannel::fill_edges(std::uint64_t begin, std::uint64
     Result<DmaBuf> head = co_await read_aligned(begin, bounce.slice(0, block));
     if (!head.ok()) co_return std::move(head).error();
   }
-  const bool tail_read_already = keep_before > begin && end - begin == block;
+  const bool tail_read_already = keep_before > begin && (end - begin == block || LEAP_MUTATION(tail_block_not_read));
   if (keep_after < end && !tail_read_already) {
     Result<DmaBuf> tail = co_await read_aligned(end - block, bounce.slice(end - begin - block, block));
     if (!tail.ok()) co_return std::move(tail).error();

@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "base/mutation.h"
 #include "base/units.h"
 #include "bdev/chunked_channel.h"
 #include "nvme/nvm_command.h"
@@ -50,7 +51,7 @@ class NvmeChannel final : public ChunkedChannel {
 
   Task<Result<>> flush_all() override {
     // Without a volatile write cache every completed write is durable (NVMe Base 2.0, 7.1).
-    if (!ns_.volatile_write_cache) co_return Result<>{};
+    if (!ns_.volatile_write_cache || LEAP_MUTATION(flush_not_sent)) co_return Result<>{};
     Result<> flushed = co_await run(nvme::make_flush(ns_.nsid), "flush", 0);
     co_return flushed;
   }
@@ -100,7 +101,8 @@ class NvmeChannel final : public ChunkedChannel {
 
   /// Only what certainly did not execute: repeating can then undo nothing newer.
   [[nodiscard]] bool worth_repeating(const Error& error, std::uint32_t attempt) const {
-    return attempt < retries_ && error.retryable() && !error.may_have_executed();
+    const bool harmless = !error.may_have_executed() || LEAP_MUTATION(retries_what_may_have_executed);
+    return attempt < retries_ && error.retryable() && harmless;
   }
 
   /// At once the first time, then ever longer: a controller that is busy, or a namespace that is not ready, needs time.

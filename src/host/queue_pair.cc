@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "base/units.h"
 #include "host/describe.h"
 #include "nvme/status.h"
@@ -107,7 +108,7 @@ void QueuePair::start(Submission& submission) {
   } else {
     request.deadline = poller_.now() + config_.command_timeout;
     in_flight_.push_back(request);
-    if (!deadline_timer_.armed()) deadline_timer_.arm(request.deadline);
+    if (!deadline_timer_.armed() && !LEAP_MUTATION(no_deadline)) deadline_timer_.arm(request.deadline);
   }
   probe_.submitted.add();
   probe_.outstanding.set(outstanding_);
@@ -151,6 +152,8 @@ void QueuePair::finish(NvmeRequest& request, CommandResult result) {
   Submission* submission = std::exchange(request.submission, nullptr);
   if (submission != nullptr) submission->request_ = nullptr;
   release(request);
+  if (LEAP_MUTATION(waiter_for_a_slot_forgotten) && !waiting_.empty() && waiting_.front().data.size() == 0)
+    waiting_.pop_front();
   if (Submission* next = waiting_.pop_front(); next != nullptr) start(*next);
   if (state_ == QueuePairState::kDraining && drained()) idle_.set();
   // Last: it may submit, or tear the queue pair down.
@@ -160,7 +163,8 @@ void QueuePair::finish(NvmeRequest& request, CommandResult result) {
 void QueuePair::release(NvmeRequest& request) {
   request.unlink();
   request.busy = false;
-  request.generation = static_cast<std::uint16_t>((request.generation + 1U) % generations_);
+  if (!LEAP_MUTATION(late_answer_accepted))
+    request.generation = static_cast<std::uint16_t>((request.generation + 1U) % generations_);
   free_.push_back(request.index);
   --outstanding_;
   if (request.unlimited) --unlimited_;
@@ -182,6 +186,11 @@ void QueuePair::on_deadline(void* self) {
     return;
   }
   queue_pair.probe_.timeouts.add();
+  if (LEAP_MUTATION(timeout_gives_the_buffer_away) || LEAP_MUTATION(late_answer_accepted)) {
+    queue_pair.finish(oldest, {.status = Error(Errc::kTimedOut, "alone").maybe_executed(), .data = {}});
+    queue_pair.arm_deadline();
+    return;
+  }
   queue_pair.tear_down(
       QueuePairEvent::kExpired,
       Error(Errc::kTimedOut, fmt::format("no answer within {}", format_duration(queue_pair.config_.command_timeout)))
@@ -250,6 +259,7 @@ void QueuePair::release_orphans() {
   for (std::uint32_t i = 0; i < config_.depth; ++i) {
     NvmeRequest& request = requests_[i];
     if (!request.busy) continue;
+    if (LEAP_MUTATION(orphan_never_released)) continue;
     request.data.reset();
     release(request);
   }

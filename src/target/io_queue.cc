@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/mutation.h"
 #include "target/core.h"
 #include "target/io_tasks.h"
 
@@ -120,7 +121,7 @@ Step IoQueue::flush(Request& request) {
   }
   const Namespace* ns = session_.subsystem().find(request.cmd.nsid);
   if (ns == nullptr) return request.fail(status(GenericStatus::kInvalidNamespaceOrFormat, kDnr));
-  if (!ns->volatile_write_cache()) return Step::kComplete;
+  if (!ns->volatile_write_cache() || LEAP_MUTATION(flush_answered_at_once)) return Step::kComplete;
   return session_.run(request, flush_device(session_.shard().access(*ns), NvmOpcode::kFlush));
 }
 

@@ -82,6 +82,7 @@ Task<void> DeviceLink::run(DeviceLink& self) {
   while (!self.stopping_) {
     Result<> connected = co_await self.connect();
     if (!connected.ok()) {
+      self.world_.tell("no session: {}", connected.error().to_string());
       self.judge(connected.error(), "connecting");
       co_await self.disconnect();
       co_await home.sleep_for(pause);
@@ -91,6 +92,7 @@ Task<void> DeviceLink::run(DeviceLink& self) {
     pause = milliseconds(1);
     ++self.sessions_;
     self.broken_.reset();
+    self.world_.tell("session {} is there", self.sessions_);
     if (!self.stopping_) {
       self.accepting_ = true;
       for (const auto& up : self.up_) up->set();
@@ -127,7 +129,9 @@ Task<void> DeviceLink::disconnect() {
   if (session_->controller != nullptr) {
     constexpr Nanos kLimit = milliseconds(1500);
     const TimePoint before = world_.clock.now();
+    world_.tell("shutting down");
     Result<> ended = co_await session_->controller->shutdown(kLimit);
+    world_.tell("shut down: {}", ended.ok() ? "in order" : ended.error().to_string());
     if (!scenario_.faulty && !ended.ok()) world_.fail("shutdown without any fault: " + ended.error().to_string());
     // Its own pollers answer within a second of grace; the controller gets no more than the limit.
     if (world_.clock.now() - before > kLimit + milliseconds(1500)) world_.fail("shutdown took longer than its limit");

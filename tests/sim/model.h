@@ -43,7 +43,8 @@ class Model {
     std::uint64_t cells = 0;
     std::uint32_t block_cells = 2;  ///< cells of a device block
     bool volatile_cache = true;
-    bool tears = false;  ///< the device is memory: a write that fails leaves anything
+    bool trusting = false;  ///< nothing lurks: right only if a failed command is over when its error arrives
+    bool tears = false;     ///< the device is memory: a write that fails leaves anything
   };
   /// Cells [begin, end).
   struct Range {

@@ -1,6 +1,7 @@
 #include "simulation.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <memory>
 #include <utility>
 
@@ -25,10 +26,15 @@ constexpr Nanos kLongestEnd = std::chrono::seconds(300);
 constexpr std::uint64_t kTurnsAtOnce = 200'000;
 constexpr std::size_t kHostPool = 16 << 20;
 
+/// LEAP_SIM_TRUSTING=1: goes on writing where a failed command may still be on its way, as a user may who believes that
+/// the host fences. It does not yet: one seed in a hundred then loses what was acknowledged.
+bool trusts_the_host() { return std::getenv("LEAP_SIM_TRUSTING") != nullptr; }
+
 Model::Config model_of(const DevicePlan& device) {
   return {.cells = device.size / kCell,
           .block_cells = device.block_size / kCell,
           .volatile_cache = device.volatile_cache,
+          .trusting = trusts_the_host(),
           .tears = device.mapped};
 }
 
@@ -89,14 +95,15 @@ class Simulation {
   void run_until(const char* what, Nanos limit, Done done) {
     const TimePoint give_up = world_.clock.now() + limit;
     while (!world_.failed() && !done()) {
-      take_turns();
+      const bool asleep = take_turns();
       check_fence();
+      if (asleep && !done()) advance();
       if (world_.clock.now() > give_up) world_.fail(fmt::format("{} does not come to an end", what));
     }
   }
 
-  /// Turns in a seeded order until nobody has anything left to do, then on to the next event. A busy turn takes time.
-  void take_turns() {
+  /// Turns in a seeded order, until time has passed (a busy turn takes some) or nobody has anything left to do: true.
+  bool take_turns() {
     std::vector<SimPoller*> all = target_.pollers();
     all.insert(all.end(), host_pointers_.begin(), host_pointers_.end());
     std::size_t idle = 0;
@@ -109,14 +116,14 @@ class Simulation {
       disturb();
       if (rng_.chance(0.2)) {
         pass_time(Nanos(static_cast<std::int64_t>(rng_.below(20'000))));
-        return;
+        return false;
       }
       if (++turns_at_once_ > kTurnsAtOnce) {
         world_.fail("pollers are busy for ever while time stands still");
-        return;
+        return false;
       }
     }
-    if (everybody_sleeps(all)) advance();
+    return everybody_sleeps(all);
   }
 
   /// As pollers do when they are idle: from here on only what their descriptors and timers tell can wake them.

@@ -68,6 +68,7 @@ void choose_faults(Rng& rng, Scenario& scenario) {
     net.fault_within = one_of<std::uint64_t>(rng, {20'000, 100'000, 400'000});
     net.refuse = rng.chance(0.3) ? 0.2 : 0.0;
     net.lose_connect = rng.chance(0.2) ? 0.1 : 0.0;
+    net.accept_error = rng.chance(0.2) ? 0.2 : 0.0;
     net.corrupt = scenario.host.header_digest && scenario.host.data_digest ? 0.6 : 0.0;
     net.blackhole_max_ms = one_of<std::uint64_t>(rng, {1'000, 4'000, 300'000});
   }
@@ -76,6 +77,8 @@ void choose_faults(Rng& rng, Scenario& scenario) {
     device.io_error = one_of(rng, {0.0, 0.01, 0.05});
     device.busy = one_of(rng, {0.0, 0.02, 0.1});
   }
+  if (rng.chance(0.2)) scenario.target.max_connections = one_of<std::uint32_t>(rng, {3, 6});
+  if (rng.chance(0.2)) scenario.target.max_controllers = one_of<std::uint32_t>(rng, {1, 2});
   if (rng.chance(0.5)) {
     scenario.target_fault_every_ns = static_cast<std::int64_t>(5'000'000 + rng.below(100'000'000));
     scenario.power_loss = one_of(rng, {0.2, 0.6, 1.0});
@@ -98,6 +101,7 @@ Scenario::Scenario(std::uint64_t chosen) : seed(chosen) {
   bdev.retries = one_of<std::uint32_t>(rng, {0, 1, 4});
   host_pollers = 1 + rng.below(2);
   target_pollers = 1 + rng.below(2);
+  host_mailbox = rng.chance(0.3) ? 1 + rng.below(3) : 4096;
   target_pool = 2 * std::size_t{target.max_io_size} + target::Shard::kScratchBytes + (rng.below(8) << 17);
   workers = static_cast<std::uint32_t>(1 + (rng.chance(0.5) ? rng.below(32) : rng.below(6)));
   operations = static_cast<std::uint32_t>(60 + rng.below(160));

@@ -28,6 +28,7 @@ struct Scenario {
   NvmeBdev::Config bdev;
   std::size_t host_pollers = 2;
   std::size_t target_pollers = 2;
+  std::size_t host_mailbox = 4096;         ///< calls a host's poller has room for
   std::size_t target_pool = 1 << 20;       ///< bytes
   std::uint32_t workers = 8;               ///< operations in flight
   std::uint32_t operations = 200;          ///< in all

@@ -145,6 +145,7 @@ SimDevice::SimDevice(DevicePlan plan, std::string name, Rng rng, Trace& trace)
 }
 
 Result<std::unique_ptr<BlockChannel>> SimDevice::open_channel(NvmePoller& poller, DmaPool& /*pool*/) {
+  if (rng_.chance(plan_.busy)) return Error(Errc::kUnreachable, "the simulated device is away");
   return std::unique_ptr<BlockChannel>(std::make_unique<Channel>(*this, poller));
 }
 

@@ -32,7 +32,7 @@ struct DevicePlan {
   double stall = 0.0;  ///< share of I/Os that take up to stall_max_ns
   std::int64_t stall_max_ns = 3'000'000'000;
   double io_error = 0.0;  ///< share of I/Os that fail
-  double busy = 0.0;      ///< share of I/Os that are refused
+  double busy = 0.0;      ///< share of I/Os and of channels that are refused
 };
 
 class SimDevice final : public BlockDevice {

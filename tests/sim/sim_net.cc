@@ -115,6 +115,7 @@ class SimAcceptor final : public Acceptor, private SimSource {
 
   Result<std::unique_ptr<Stream>> accept() override {
     if (net_.backlog_.empty()) return std::unique_ptr<Stream>();
+    if (net_.rng_.chance(net_.plan_.accept_error)) return Error::os(EMFILE, "accept");
     auto link = std::move(net_.backlog_.front());
     net_.backlog_.pop_front();
     return std::unique_ptr<Stream>(std::make_unique<SimStream>(net_, std::move(link), SimNet::kTarget));
@@ -367,7 +368,7 @@ void SimNet::lose_target() {
 }
 
 void SimNet::heal() {
-  plan_.refuse = plan_.lose_connect = plan_.fault = 0.0;
+  plan_.refuse = plan_.lose_connect = plan_.accept_error = plan_.fault = 0.0;
   for (const auto& link : links_) link->to[kHost].fault = link->to[kTarget].fault = NetFault::kNone;
 }
 

@@ -45,6 +45,7 @@ struct NetPlan {
   std::size_t window = 256 * 1024;  ///< bytes under way per direction
   double refuse = 0.0;              ///< share of connection attempts
   double lose_connect = 0.0;
+  double accept_error = 0.0;              ///< share of accepts that find no descriptor free
   double fault = 0.0;                     ///< share of connections with a fault
   std::uint64_t fault_within = 200'000;   ///< bytes of a direction before it strikes, at most
   double corrupt = 0.0;                   ///< share of the faults that flip a bit; only where digests are agreed on

@@ -48,7 +48,8 @@ class Simulation {
         model_(model_of(scenario_.device)),
         target_(world_, scenario_, net_, device_, model_, Rng(rng_.next())) {
     for (std::size_t i = 0; i < scenario_.host_pollers; ++i) {
-      hosts_.push_back(std::make_unique<SimPoller>(fmt::format("host{}", i), world_, net_.make_backend(), kHostPool));
+      hosts_.push_back(std::make_unique<SimPoller>(fmt::format("host{}", i), world_, net_.make_backend(), kHostPool,
+                                                   scenario_.host_mailbox));
       host_pointers_.push_back(hosts_.back().get());
     }
     for (std::uint64_t cell = 0; cell < scenario_.device.size / kCell; ++cell) {

@@ -176,6 +176,11 @@ void TargetSide::lose_power() {
 
 void TargetSide::retire() {
   retired_ = true;
+  if (target_ != nullptr) {
+    const NvmeTarget::Probe probe = target_->probe();
+    world_.tell("the target has {} of {} connections, turned {} away, {} controllers", probe.connections_now,
+                scenario_.target.max_connections, probe.connections_refused, probe.controllers_now);
+  }
   if (state_ == State::kUp) stop();
   const auto untouched = [](std::byte byte) { return byte == kDecoyContent; };
   if (!std::ranges::all_of(decoy_.contents(), untouched)) world_.fail("another namespace was written to");

@@ -54,6 +54,7 @@ class Workload {
   };
   class Timed;
 
+  static Task<void> start_on(Workload& self, std::size_t poller);
   static Task<void> work(Workload& self, std::size_t index, Rng rng);
   static Task<void> flush_until_done(Workload& self);
   static Task<void> verify(Workload& self);

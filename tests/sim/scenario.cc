@@ -40,8 +40,8 @@ void choose_host(Rng& rng, ControllerConfig& host) {
   host.address = nvme::TransportAddress::parse(fmt::format("nvme+tcp://192.0.2.1:4420/{}", kSubsystem)).value();
   host.hostnqn = kHostNqn;
   host.hostid = Uuid::from_name("sim host");
-  host.header_digest = rng.chance(0.4);
   host.data_digest = rng.chance(0.5);
+  host.header_digest = rng.chance(host.data_digest ? 0.8 : 0.2);
   host.disable_sq_flow_control = rng.chance(0.7);
   host.io_queue_depth = one_of<std::uint32_t>(rng, {2, 4, 16, 128});
   host.max_io_queues = 4;
@@ -73,6 +73,7 @@ void choose_faults(Rng& rng, Scenario& scenario) {
     net.blackhole_max_ms = one_of<std::uint64_t>(rng, {1'000, 4'000, 300'000});
   }
   if (rng.chance(0.5)) {
+    device.slow = one_of(rng, {0.01, 0.1, 0.3});
     device.stall = one_of(rng, {0.0, 0.002, 0.02});
     device.io_error = one_of(rng, {0.0, 0.01, 0.05});
     device.busy = one_of(rng, {0.0, 0.02, 0.1});
@@ -111,11 +112,18 @@ Scenario::Scenario(std::uint64_t chosen) : seed(chosen) {
   choose_faults(rng, *this);
 }
 
+Nanos Scenario::longest_command() const {
+  constexpr std::uint32_t kLargest = 256 * 1024;
+  const std::uint32_t ahead = workers * (kLargest / largest_command());
+  const std::uint32_t rounds = 2 + ahead / std::min(host.io_queue_depth - 1, target.queue_depth - 1);
+  return (bdev.retries + 1) * (host.connect_timeout + rounds * host.io_timeout + milliseconds(100));
+}
+
 Nanos Scenario::longest_operation() const {
   const Nanos command = (bdev.retries + 1) * (host.connect_timeout + 2 * host.io_timeout + milliseconds(100));
   // Read-modify-write of the largest operation, window by window: two edges and the whole.
   constexpr std::uint32_t kLargest = 256 * 1024;
-  const std::uint32_t windows = kLargest / std::min({bdev.max_io, target.max_io_size, 64U * 1024}) + 2;
+  const std::uint32_t windows = kLargest / std::min(largest_command(), 64U * 1024) + 2;
   return workers * (windows + 2) * command;
 }
 

@@ -5,6 +5,7 @@
 // R2T sizes, queue depths, block size and caching vary freely.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -39,6 +40,10 @@ struct Scenario {
   double announce = 0.0;                   ///< chance per busy turn that the target announces a changed namespace
   double hot = 0.5;                        ///< share of operations on the first few blocks
 
+  /// What one command, repeated where that is allowed, may take with all others in front of it at its queue.
+  [[nodiscard]] Nanos longest_command() const;
+  /// The largest operation that is one command.
+  [[nodiscard]] std::uint32_t largest_command() const { return std::min(bdev.max_io, target.max_io_size); }
   /// What an operation may take at the very most: everything times out, every time, and all others are in front.
   [[nodiscard]] Nanos longest_operation() const;
   [[nodiscard]] bool corrupts() const { return net.corrupt > 0.0; }

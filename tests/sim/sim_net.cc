@@ -308,6 +308,9 @@ void SimNet::strike(SimLink& link, std::size_t towards) {
     case NetFault::kCorrupt: {
       std::byte& victim = pipe.bytes[pipe.bytes.size() - behind];
       victim ^= static_cast<std::byte>(1U << rng_.below(8));
+      // One that costs only a command leaves the connection to the next.
+      pipe.fault = NetFault::kCorrupt;
+      pipe.fault_at = pipe.written + rng_.below(plan_.fault_within);
       return;
     }
     case NetFault::kStall: {

@@ -151,14 +151,11 @@ class Simulation {
     for (const auto& host : hosts_) consider(*host);
     for (SimPoller* poller : target_.pollers()) consider(*poller);
     if (next == TimePoint::max()) {
-      world_.fail("everybody waits for something that never comes" + oldest());
+      world_.fail("everybody waits for something that never comes: " + workload_->describe_running());
       return;
     }
     pass_time(std::max(next - world_.clock.now(), Nanos{1}));
-    if (workload_->oldest() != TimePoint::max() &&
-        world_.clock.now() - workload_->oldest() > scenario_.longest_operation()) {
-      world_.fail("an operation does not end" + oldest());
-    }
+    workload_->check_deadlines();
   }
 
   void pass_time(Nanos by) {
@@ -166,10 +163,6 @@ class Simulation {
     world_.clock.advance(by);
     net_.settle();
     target_.step();
-  }
-
-  [[nodiscard]] std::string oldest() const {
-    return workload_->oldest() == TimePoint::max() ? std::string() : ": " + workload_->describe_oldest();
   }
 
   /// Once the target has let go of all dead connections and the device has finished what they had asked for, commands

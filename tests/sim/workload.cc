@@ -31,10 +31,14 @@ bool is_accusation(const NvmeStatusCode& code) {
 /// Stands in the list of running operations while it lives.
 class Workload::Timed {
  public:
-  Timed(Workload& workload, Kind kind, Model::Range range) : workload_(workload) {
+  Timed(Workload& workload, Kind kind, Model::Range range, bool exclusive = false) : workload_(workload) {
     auto& list = workload.running_;
-    place_ = list.insert(list.end(), {workload.world_.clock.now(), kind, range});
-    workload.world_.trace.note(Trace::Event::kOpStart, kind, range.begin, range.end, place_->since.ns);
+    const TimePoint now = workload.world_.clock.now();
+    const Scenario& scenario = workload.scenario_;
+    const bool simple = workload.is_simple(kind, range, exclusive);
+    place_ = list.insert(list.end(),
+                         {now + (simple ? scenario.longest_command() : scenario.longest_operation()), kind, range});
+    workload.world_.trace.note(Trace::Event::kOpStart, kind, range.begin, range.end, now.ns);
   }
   void tell(Generation generation) const {
     workload_.world_.tell("{} of cells {}..{} begins, generation {}", kNames[static_cast<std::size_t>(place_->kind)],
@@ -73,10 +77,34 @@ Task<void> Workload::start_on(Workload& self, std::size_t poller) {
   co_return;
 }
 
-std::string Workload::describe_oldest() const {
+bool Workload::is_simple(Kind kind, Model::Range range, bool exclusive) const {
+  const bool aligned = range.begin % block_cells_ == 0 && range.end % block_cells_ == 0;
+  const bool fits = aligned && range.size() * kCell <= scenario_.largest_command();
+  switch (kind) {
+    case Kind::kRead: return fits;
+    case Kind::kWrite: return fits && exclusive;
+    case Kind::kZeroes: return false;
+    case Kind::kDiscard:
+    case Kind::kFlush: return true;
+  }
+  return false;
+}
+
+void Workload::check_deadlines() const {
+  for (const Running& running : running_) {
+    if (world_.clock.now() <= running.deadline) continue;
+    world_.fail(fmt::format("{} of cells {}..{} does not end: {}", kNames[static_cast<std::size_t>(running.kind)],
+                            running.range.begin, running.range.end, describe_running()));
+    return;
+  }
+}
+
+std::string Workload::describe_running() const {
+  std::string text = fmt::format("{} operations in flight", running_.size());
+  if (running_.empty()) return text;
   const Running& oldest = running_.front();
-  return fmt::format("{} of cells {}..{}, {} operations in flight", kNames[static_cast<std::size_t>(oldest.kind)],
-                     oldest.range.begin, oldest.range.end, running_.size());
+  return text + fmt::format(", the oldest is a {} of cells {}..{}", kNames[static_cast<std::size_t>(oldest.kind)],
+                            oldest.range.begin, oldest.range.end);
 }
 
 Task<void> Workload::work(Workload& self, std::size_t index, Rng rng) {
@@ -90,10 +118,10 @@ Task<void> Workload::work(Workload& self, std::size_t index, Rng rng) {
 
 Workload::Kind Workload::pick_kind(Rng& rng) const {
   const double roll = rng.unit();
-  if (roll < 0.38) return Kind::kRead;
-  if (roll < 0.76) return Kind::kWrite;
-  if (roll < 0.82) return Kind::kZeroes;
-  if (roll < 0.86) return Kind::kDiscard;
+  if (roll < 0.36) return Kind::kRead;
+  if (roll < 0.72) return Kind::kWrite;
+  if (roll < 0.84) return Kind::kZeroes;
+  if (roll < 0.88) return Kind::kDiscard;
   return Kind::kFlush;
 }
 
@@ -104,10 +132,14 @@ std::uint64_t Workload::pick_size(Rng& rng, bool aligned) const {
   return aligned ? (cells + block_cells_ - 1) / block_cells_ * block_cells_ : cells;
 }
 
-Model::Range Workload::pick(Rng& rng, std::uint64_t cells, bool aligned) const {
+Model::Range Workload::pick(Seat& seat, std::uint64_t cells, bool aligned) const {
+  Rng& rng = seat.rng;
   const std::uint64_t span = rng.chance(scenario_.hot) ? std::min(cells_, std::max(kHotCells, cells)) : cells_;
-  std::uint64_t begin = rng.below(span - cells + 1);
+  // Often where it has just been: what is late comes back over something new.
+  const bool again = rng.chance(0.3);
+  std::uint64_t begin = again ? std::min(seat.last_begin, cells_ - cells) : rng.below(span - cells + 1);
   if (aligned) begin = begin / block_cells_ * block_cells_;
+  seat.last_begin = begin;
   return {begin, begin + cells};
 }
 
@@ -131,7 +163,7 @@ Task<void> Workload::one_operation(Seat& seat) {
       Result<DmaBuf> buffer = co_await allocate(poller, pollers_[seat.poller]->pool, cells * kCell);
       LEAP_CHECK(buffer.ok(), "the pool cannot hold one operation");
       if (kind == Kind::kRead) {
-        const Model::Range range = pick(seat.rng, cells, cells % block_cells_ == 0 && seat.rng.chance(0.6));
+        const Model::Range range = pick(seat, cells, cells % block_cells_ == 0 && seat.rng.chance(0.6));
         ok = co_await read(lease, std::move(buffer).value(), range);
       } else {
         ok = co_await write(seat, lease, std::move(buffer).value());
@@ -196,7 +228,7 @@ Task<bool> Workload::write(Seat& seat, const DeviceLink::Lease& lease, DmaBuf bu
   writer.exclusive = aligned && seat.rng.chance(0.4);
   bool found = false;
   for (int attempt = 0; attempt < 4 && !found; ++attempt) {
-    writer.range = pick(seat.rng, cells, aligned);
+    writer.range = pick(seat, cells, aligned);
     found = model_.may_write(writer.range, writer.exclusive);
   }
   if (!found) co_return true;
@@ -204,7 +236,7 @@ Task<bool> Workload::write(Seat& seat, const DeviceLink::Lease& lease, DmaBuf bu
   for (std::uint64_t i = 0; i < cells; ++i) {
     write_cell(buffer.bytes().subspan(i * kCell, kCell), writer.range.begin + i, writer.generation);
   }
-  const Timed timed(*this, Kind::kWrite, writer.range);
+  const Timed timed(*this, Kind::kWrite, writer.range, writer.exclusive);
   timed.tell(writer.generation);
   const auto sharing = writer.exclusive ? BlockChannel::Sharing::kExclusive : BlockChannel::Sharing::kShared;
   const Result<> result = co_await lease.channel().write(writer.range.begin * kCell, std::move(buffer), sharing);
@@ -216,7 +248,7 @@ Task<bool> Workload::change(Seat& seat, const DeviceLink::Lease& lease, Kind kin
   Model::Writer writer;
   writer.change = kind == Kind::kZeroes ? Model::Change::kZeroes : Model::Change::kDiscard;
   const bool aligned = seat.rng.chance(0.5);
-  writer.range = pick(seat.rng, pick_size(seat.rng, aligned), aligned);
+  writer.range = pick(seat, pick_size(seat.rng, aligned), aligned);
   const std::uint64_t begin = writer.range.begin * kCell;
   const std::uint64_t bytes = writer.range.size() * kCell;
   if (kind == Kind::kDiscard) {

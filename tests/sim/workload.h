@@ -35,15 +35,16 @@ class Workload {
   /// Nothing runs any more.
   [[nodiscard]] bool idle() const { return workers_running_ == 0 && finishing_ == 0; }
 
-  /// When the operation that has run longest began; max(): none runs.
-  [[nodiscard]] TimePoint oldest() const { return running_.empty() ? TimePoint::max() : running_.front().since; }
-  [[nodiscard]] std::string describe_oldest() const;
+  /// Fails the simulation when an operation has taken longer than everything that may delay it.
+  void check_deadlines() const;
+  /// What still runs, for messages.
+  [[nodiscard]] std::string describe_running() const;
   [[nodiscard]] const Counts& counts() const { return counts_; }
 
  private:
   enum class Kind : std::uint8_t { kRead, kWrite, kZeroes, kDiscard, kFlush };
   struct Running {
-    TimePoint since;
+    TimePoint deadline;
     Kind kind;
     Model::Range range;
   };
@@ -51,8 +52,11 @@ class Workload {
   struct Seat {
     std::size_t poller;
     Rng rng;
+    std::uint64_t last_begin = 0;
   };
   class Timed;
+  /// Whether the operation is one command that waits for nobody else's.
+  [[nodiscard]] bool is_simple(Kind kind, Model::Range range, bool exclusive) const;
 
   static Task<void> start_on(Workload& self, std::size_t poller);
   static Task<void> work(Workload& self, std::size_t index, Rng rng);
@@ -63,7 +67,7 @@ class Workload {
   Task<bool> write(Seat& seat, const DeviceLink::Lease& lease, DmaBuf buffer);
   Task<bool> change(Seat& seat, const DeviceLink::Lease& lease, Kind kind);
   Task<bool> flush(const DeviceLink::Lease& lease);
-  [[nodiscard]] Model::Range pick(Rng& rng, std::uint64_t cells, bool aligned) const;
+  [[nodiscard]] Model::Range pick(Seat& seat, std::uint64_t cells, bool aligned) const;
   [[nodiscard]] std::uint64_t pick_size(Rng& rng, bool aligned) const;
   [[nodiscard]] Kind pick_kind(Rng& rng) const;
   bool conclude(Kind kind, Model::Range range, const Result<>& result);

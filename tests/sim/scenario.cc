@@ -116,7 +116,8 @@ Nanos Scenario::longest_command() const {
   constexpr std::uint32_t kLargest = 256 * 1024;
   const std::uint32_t ahead = workers * (kLargest / largest_command());
   const std::uint32_t rounds = 2 + ahead / std::min(host.io_queue_depth - 1, target.queue_depth - 1);
-  return (bdev.retries + 1) * (host.connect_timeout + rounds * host.io_timeout + milliseconds(100));
+  // Those in front may each try to connect, one after the other, before it is this command's turn.
+  return (bdev.retries + 1) * (workers * host.connect_timeout + rounds * host.io_timeout + milliseconds(100));
 }
 
 Nanos Scenario::longest_operation() const {

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "base/units.h"
 #include "bdev/chunked_channel.h"
 #include "bdev/nvme_lanes.h"
@@ -44,7 +45,7 @@ class NvmeChannel final : public ChunkedChannel {
 
   Task<Result<>> flush_all() override {
     // Without a volatile write cache every completed write is durable (NVMe Base 2.0, 7.1).
-    if (!ns_.volatile_write_cache) co_return Result<>{};
+    if (!ns_.volatile_write_cache || LEAP_MUTATION(flush_not_sent)) co_return Result<>{};
     Result<> flushed = co_await run({"flush", 0, 0, true}, nvme::make_flush(ns_.nsid));
     const std::uint64_t losses = device_.losses();
     if (flushed.ok() && std::exchange(losses_seen_, losses) != losses) {
@@ -62,7 +63,8 @@ class NvmeChannel final : public ChunkedChannel {
       nvme::DsmRange range;
       range.blocks = static_cast<std::uint32_t>(std::min(left, kMaxBlocks));
       range.slba = first;
-      LEAP_CO_TRY_VOID(co_await deallocate(range));
+      Result<> discarded = co_await deallocate(range);
+      if (!discarded.ok()) co_return of_several(std::move(discarded).error(), first > lba(offset));
       first += range.blocks;
       left -= range.blocks;
     }
@@ -77,7 +79,8 @@ class NvmeChannel final : public ChunkedChannel {
     for (std::uint64_t first = lba(offset), left = length / ns_.block_size; left > 0;) {
       const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, nvme::kMaxBlocksPerCommand));
       const Intent intent{"write zeroes", first * ns_.block_size, std::uint64_t{count} * ns_.block_size};
-      LEAP_CO_TRY_VOID(co_await run(intent, nvme::make_write_zeroes(ns_.nsid, first, count)));
+      Result<> zeroed = co_await run(intent, nvme::make_write_zeroes(ns_.nsid, first, count));
+      if (!zeroed.ok()) co_return of_several(std::move(zeroed).error(), first > lba(offset));
       first += count;
       left -= count;
     }
@@ -99,11 +102,18 @@ class NvmeChannel final : public ChunkedChannel {
     return static_cast<std::uint32_t>(size / ns_.block_size);
   }
 
+  /// The error of an operation of several commands: the earlier ones, if any, have been executed.
+  [[nodiscard]] static Error of_several(Error error, bool earlier) {
+    if (earlier) return std::move(error).maybe_executed();
+    return error;
+  }
+
   /// One command until it has succeeded, or may not or need not be sent again. Hands the buffer back.
   Task<Result<DmaBuf>> perform(Intent intent, nvme::Command command, DmaBuf data, DataDirection direction) {
     std::uint32_t refusals = 0;
     bool fenced = false;                   // the range is closed on our account: what we repeat is the same bytes
     TimePoint give_up = TimePoint::max();  // known when something has gone wrong
+    bool doubtful = false;                 // some attempt may have been executed, whatever became of the last
     for (;;) {
       if (intent.changes != 0 && !fenced && !device_.fence().open(intent.offset, intent.end(), poller_.now()))
           [[unlikely]] {
@@ -113,7 +123,7 @@ class NvmeChannel final : public ChunkedChannel {
       if (lane == nullptr) {
         if (give_up == TimePoint::max()) give_up = poller_.clock().now() + device_.config().fast_io_fail_timeout;
         Result<NvmeLanes::Lane*> waited = co_await lanes_.wait(give_up);
-        if (!waited.ok()) co_return explain(std::move(waited).error(), intent);
+        if (!waited.ok()) co_return explain(std::move(waited).error(), intent, doubtful);
         lane = waited.value();
       }
       const NvmeLanes::Ticket ticket(lanes_, *lane);
@@ -129,16 +139,18 @@ class NvmeChannel final : public ChunkedChannel {
       }
       if (flush) lane->path->mark_unflushed();  // nobody knows what it has covered
       const Error& error = result.status.error();
-      if (error.may_have_executed() && intent.changes != 0) {
+      doubtful = doubtful || error.may_have_executed();
+      // What the controller has answered, with whatever status, is over. What it has not may still come.
+      if (error.domain() != ErrorDomain::kNvme && error.may_have_executed() && intent.changes != 0) {
         device_.fence().close(intent.offset, intent.end(), lane->queue.association->fence(), std::move(result.fence));
         device_.probe().fenced.add();
         fenced = true;
       }
-      if (!error.retryable()) co_return explain(std::move(result.status).error(), intent);
+      if (!error.retryable()) co_return explain(std::move(result.status).error(), intent, doubtful);
       if (give_up == TimePoint::max()) give_up = poller_.clock().now() + device_.config().fast_io_fail_timeout;
       const bool path_failed = error.scope() == ErrorScope::kQueuePair || error.scope() == ErrorScope::kController;
       const bool enough = path_failed ? poller_.clock().now() >= give_up : refusals >= device_.config().retries;
-      if (enough) co_return explain(std::move(result.status).error(), intent);
+      if (enough) co_return explain(std::move(result.status).error(), intent, doubtful);
       device_.probe().retries.add();
       if (path_failed) {
         if (flush) device_.count_loss();
@@ -192,8 +204,9 @@ class NvmeChannel final : public ChunkedChannel {
     return poller_.sleep_for(std::chrono::milliseconds(ms));
   }
 
-  [[nodiscard]] Error explain(Error error, const Intent& intent) const {
-    return std::move(error).context(fmt::format("{} at {} on {}", intent.operation, intent.offset, info_.name));
+  [[nodiscard]] Error explain(Error error, const Intent& intent, bool doubtful) const {
+    return std::move(error).maybe_executed(doubtful).context(
+        fmt::format("{} at {} on {}", intent.operation, intent.offset, info_.name));
   }
 
   NvmeBdev& device_;

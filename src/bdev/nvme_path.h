@@ -29,7 +29,7 @@ enum class PathPolicy : std::uint8_t {
 }
 
 struct NvmePath {
-  NvmePath(ControllerLink& to, nvme::Nsid id) : link(to), nsid(id.value()) {}
+  NvmePath(ControllerLink& to, nvme::Nsid id) : link(to), nsid(id.value()), association_seen(to.association().get()) {}
 
   ControllerLink& link;
   std::atomic<std::uint32_t> nsid;
@@ -37,7 +37,7 @@ struct NvmePath {
   /// Writes have completed here that no flush has covered: with a volatile write cache they die with their controller.
   std::atomic<bool> unflushed{false};
 
-  const void* association_seen = nullptr;  ///< on the link's home only; compared, never followed
+  const void* association_seen;  ///< on the link's home only; compared, never followed
 
   void mark_unflushed() {
     if (!unflushed.load(std::memory_order_relaxed)) unflushed.store(true, std::memory_order_release);

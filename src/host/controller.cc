@@ -414,11 +414,10 @@ Task<Result<>> NvmeController::shutdown(Nanos limit) {
 Nanos NvmeController::quiesce_time() const {
   // A controller without a Keep Alive Timeout notices nothing; what is left is to wait long.
   constexpr Nanos kWithoutKeepAlive = std::chrono::seconds(60);
-  constexpr Nanos kMargin = std::chrono::seconds(1);
   if (info_.keep_alive_ms == 0) return kWithoutKeepAlive;
   const auto granularity = std::chrono::milliseconds(identity_.keep_alive_granularity_ms());
   return std::chrono::milliseconds(info_.keep_alive_ms) + granularity + std::chrono::milliseconds(identity_.cqt) +
-         kMargin;
+         config_.quiesce_margin;
 }
 
 Task<Result<>> NvmeController::reset(Nanos limit) {

@@ -42,6 +42,7 @@ Result<> ControllerConfig::validate() const {
   LEAP_TRY_VOID(in_range("receive_buffer", receive_buffer, 64 * 1024, 4 * 1024 * 1024));
   LEAP_TRY_VOID(positive("connect_timeout", connect_timeout));
   LEAP_TRY_VOID(positive("io_timeout", io_timeout));
+  LEAP_TRY_VOID(positive("quiesce_margin", quiesce_margin));
   if (abort_timeout != Nanos{0}) LEAP_TRY_VOID(positive("abort_timeout", abort_timeout));
   if (keep_alive_timeout != Nanos{0}) {
     LEAP_TRY_VOID(positive("keep_alive_timeout", keep_alive_timeout));

@@ -28,7 +28,9 @@ struct ControllerConfig {
   Nanos io_timeout = std::chrono::seconds(30);       ///< per command
   Nanos abort_timeout = std::chrono::seconds(5);     ///< for an expired I/O command to end after its Abort; 0: no Abort
   Nanos keep_alive_timeout = std::chrono::seconds(15);  ///< KATO; 0: no keep-alive. A command goes out at half of it.
-  std::uint32_t receive_buffer = 256 * 1024;            ///< bytes per queue pair, 64 KiB .. 4 MiB
+  /// After the Keep Alive Timeout and CQT of a lost controller: what its media may still take for commands it has begun.
+  Nanos quiesce_margin = std::chrono::seconds(1);
+  std::uint32_t receive_buffer = 256 * 1024;  ///< bytes per queue pair, 64 KiB .. 4 MiB
 
   /// kInvalidArgument of domain kConfig, naming the field.
   [[nodiscard]] Result<> validate() const;

@@ -58,7 +58,8 @@ class Escalation : public std::enable_shared_from_this<Escalation> {
     here.spawn(send_later(here, home_, std::move(message)));
   }
   static Task<void> send_later(NvmePoller& here, NvmePoller& home, std::unique_ptr<Message> message) {
-    while (!home.try_post(&Escalation::deliver, message.get())) co_await here.yield();
+    constexpr Nanos kPause = std::chrono::microseconds(100);
+    while (!home.try_post(&Escalation::deliver, message.get())) co_await here.sleep_for(kPause);
     static_cast<void>(message.release());
   }
   static void deliver(void* context) {

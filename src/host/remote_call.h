@@ -37,7 +37,8 @@ struct Call {
   /// Hands a reference to `fn` on `to`, which must delete it.
   static Task<void> send(NvmePoller& from, NvmePoller& to, void (*fn)(void*), Shared state) {
     auto reference = std::make_unique<Shared>(std::move(state));
-    while (!to.try_post(fn, reference.get())) co_await from.yield();
+    constexpr Nanos kPause = std::chrono::microseconds(100);
+    while (!to.try_post(fn, reference.get())) co_await from.sleep_for(kPause);
     static_cast<void>(reference.release());
   }
   static void begin(void* context) {

@@ -6,6 +6,8 @@
 
 #include <fmt/format.h>
 
+#include "base/mutation.h"
+
 namespace leap {
 namespace {
 
@@ -26,6 +28,12 @@ class ScopedRelease {
 /// A power of two, like the block size, and so a multiple of it, halved or not.
 std::size_t bounce_size(const BlockDeviceInfo& info) {
   return std::max<std::size_t>(std::bit_floor(std::min<std::size_t>(kBounceSize, info.optimal_io)), info.block_size);
+}
+
+/// The error of an operation that failed in one of its steps: "not executed" only when no step has changed the device.
+Error whole_error(Error error, bool changed) {
+  if (changed) return std::move(error).maybe_executed();
+  return error;
 }
 
 }  // namespace
@@ -60,15 +68,13 @@ Task<void> ChunkedChannel::read_part(ChunkedChannel& self, std::uint64_t offset,
   if (!read.ok() && outcome.ok()) outcome = std::move(read).error();
 }
 
-Task<void> ChunkedChannel::write_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Result<>& outcome) {
+Task<void> ChunkedChannel::write_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Parts& parts) {
   Result<> written = co_await self.write_aligned(offset, std::move(part));
-  if (written.ok()) co_return;
-  // One part that may have been executed makes the whole write one that may, whichever part failed first.
-  const bool before = !outcome.ok() && outcome.error().may_have_executed();
-  const bool may_have = before || written.error().may_have_executed();
-  const bool retryable = written.error().retryable() && (outcome.ok() || outcome.error().retryable());
-  Error first = outcome.ok() ? std::move(written).error() : Error(outcome.error());
-  outcome = std::move(first).maybe_executed(may_have).retryable_if(retryable);
+  parts.changed = parts.changed || written.ok() || written.error().may_have_executed();
+  if (written.ok() || LEAP_MUTATION(failed_part_forgotten)) co_return;
+  const bool retryable = written.error().retryable() && (parts.outcome.ok() || parts.outcome.error().retryable());
+  if (parts.outcome.ok()) parts.outcome = std::move(written).error();
+  parts.outcome = Error(parts.outcome.error()).retryable_if(retryable);
 }
 
 Task<Result<DmaBuf>> ChunkedChannel::read_split(std::uint64_t offset, DmaBuf buffer) {
@@ -86,14 +92,15 @@ Task<Result<DmaBuf>> ChunkedChannel::read_split(std::uint64_t offset, DmaBuf buf
 
 Task<Result<>> ChunkedChannel::write_split(std::uint64_t offset, DmaBuf data) {
   LEAP_CO_TRY_VOID(check_range("write", offset, data.size()));
-  Result<> outcome;
-  TaskGroup parts(poller_);
+  Parts parts;
+  TaskGroup writing(poller_);
   for (std::size_t at = 0; at < data.size(); at += info_.optimal_io) {
     const std::size_t length = std::min<std::size_t>(info_.optimal_io, data.size() - at);
-    parts.spawn(write_part(*this, offset + at, data.slice(at, length), outcome));
+    writing.spawn(write_part(*this, offset + at, data.slice(at, length), parts));
   }
-  co_await parts.wait();
-  co_return outcome;
+  co_await writing.wait();
+  if (!parts.outcome.ok()) co_return whole_error(std::move(parts.outcome).error(), parts.changed);
+  co_return Result<>{};
 }
 
 Result<DmaBuf> ChunkedChannel::take_bounce() {
@@ -155,7 +162,7 @@ Task<Result<DmaBuf>> ChunkedChannel::fill_edges(std::uint64_t begin, std::uint64
     Result<DmaBuf> head = co_await read_aligned(begin, bounce.slice(0, block));
     if (!head.ok()) co_return std::move(head).error();
   }
-  const bool tail_read_already = keep_before > begin && end - begin == block;
+  const bool tail_read_already = keep_before > begin && (end - begin == block || LEAP_MUTATION(tail_block_not_read));
   if (keep_after < end && !tail_read_already) {
     Result<DmaBuf> tail = co_await read_aligned(end - block, bounce.slice(end - begin - block, block));
     if (!tail.ok()) co_return std::move(tail).error();
@@ -168,12 +175,14 @@ Task<Result<>> ChunkedChannel::modify(std::uint64_t offset, std::uint64_t length
   const ScopedRelease turn(bounce_turn_);
   LEAP_CO_TRY(DmaBuf bounce, take_bounce());
   const std::uint64_t end = offset + length;
-  for (std::uint64_t begin = round_down(offset); begin < end;) {
+  const std::uint64_t first = round_down(offset);
+  for (std::uint64_t begin = first; begin < end;) {
     const std::uint64_t window_end = begin + std::min<std::uint64_t>(bounce.size(), round_up(end) - begin);
     const std::uint64_t from = std::max(begin, offset);
     const std::uint64_t to = std::min(window_end, end);
     Result<DmaBuf> filled = co_await fill_edges(begin, window_end, from, to, std::move(bounce));
-    if (!filled.ok()) co_return std::move(filled).error();
+    // Reading changes nothing; the windows before have.
+    if (!filled.ok()) co_return whole_error(std::move(filled).error().maybe_executed(false), begin > first);
     bounce = std::move(filled).value();
     std::byte* const into = bounce.data() + (from - begin);
     if (source != nullptr)
@@ -181,7 +190,7 @@ Task<Result<>> ChunkedChannel::modify(std::uint64_t offset, std::uint64_t length
     else
       std::memset(into, 0, to - from);
     Result<> written = co_await write_aligned(begin, bounce.slice(0, window_end - begin));
-    if (!written.ok()) co_return std::move(written).error();
+    if (!written.ok()) co_return whole_error(std::move(written).error(), begin > first);
     begin = window_end;
   }
   keep_bounce(std::move(bounce));
@@ -214,7 +223,8 @@ Task<Result<>> ChunkedChannel::write_plain_zeroes(std::uint64_t offset, std::uin
   std::memset(zeros.data(), 0, zeros.size());
   for (std::uint64_t at = 0; at < length;) {
     const std::uint64_t part = std::min<std::uint64_t>(zeros.size(), length - at);
-    LEAP_CO_TRY_VOID(co_await write_aligned(offset + at, zeros.slice(0, part)));
+    Result<> written = co_await write_aligned(offset + at, zeros.slice(0, part));
+    if (!written.ok()) co_return whole_error(std::move(written).error(), at > 0);
     at += part;
   }
   keep_bounce(std::move(zeros));
@@ -228,9 +238,20 @@ Task<Result<>> ChunkedChannel::zero_range(std::uint64_t offset, std::uint64_t le
     Result<> inside = co_await modify(offset, length, nullptr);
     co_return inside;
   }
-  if (offset < begin) LEAP_CO_TRY_VOID(co_await modify(offset, begin - offset, nullptr));
-  if (end < offset + length) LEAP_CO_TRY_VOID(co_await modify(end, offset + length - end, nullptr));
-  if (begin < end) LEAP_CO_TRY_VOID(co_await write_zeroes_aligned(begin, end - begin));
+  bool changed = false;
+  if (offset < begin) {
+    LEAP_CO_TRY_VOID(co_await modify(offset, begin - offset, nullptr));
+    changed = true;
+  }
+  if (end < offset + length) {
+    Result<> tail = co_await modify(end, offset + length - end, nullptr);
+    if (!tail.ok()) co_return whole_error(std::move(tail).error(), changed);
+    changed = true;
+  }
+  if (begin < end) {
+    Result<> inner = co_await write_zeroes_aligned(begin, end - begin);
+    if (!inner.ok()) co_return whole_error(std::move(inner).error(), changed);
+  }
   co_return Result<>{};
 }
 

@@ -78,7 +78,12 @@ class ChunkedChannel : public BlockChannel {
                                   std::uint64_t keep_after, DmaBuf bounce);
   Task<Result<>> zero_range(std::uint64_t offset, std::uint64_t length);
   static Task<void> read_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Result<>& outcome);
-  static Task<void> write_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Result<>& outcome);
+  /// What became of the parts of a write.
+  struct Parts {
+    Result<> outcome;      ///< the first failure
+    bool changed = false;  ///< some part has, or may have, changed the device
+  };
+  static Task<void> write_part(ChunkedChannel& self, std::uint64_t offset, DmaBuf part, Parts& parts);
 
   Result<DmaBuf> take_bounce();
   void keep_bounce(DmaBuf bounce);

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "base/units.h"
 #include "bdev/chunked_channel.h"
 #include "bdev/nvme_lanes.h"
@@ -44,7 +45,7 @@ class NvmeChannel final : public ChunkedChannel {
 
   Task<Result<>> flush_all() override {
     // Without a volatile write cache every completed write is durable (NVMe Base 2.0, 7.1).
-    if (!ns_.volatile_write_cache) co_return Result<>{};
+    if (!ns_.volatile_write_cache || LEAP_MUTATION(flush_not_sent)) co_return Result<>{};
     Result<> flushed = co_await run({"flush", 0, 0, true}, nvme::make_flush(ns_.nsid));
     const std::uint64_t losses = device_.losses();
     if (flushed.ok() && std::exchange(losses_seen_, losses) != losses) {
@@ -62,7 +63,8 @@ class NvmeChannel final : public ChunkedChannel {
       nvme::DsmRange range;
       range.blocks = static_cast<std::uint32_t>(std::min(left, kMaxBlocks));
       range.slba = first;
-      LEAP_CO_TRY_VOID(co_await deallocate(range));
+      Result<> discarded = co_await deallocate(range);
+      if (!discarded.ok()) co_return of_several(std::move(discarded).error(), first > lba(offset));
       first += range.blocks;
       left -= range.blocks;
     }
@@ -77,7 +79,8 @@ class NvmeChannel final : public ChunkedChannel {
     for (std::uint64_t first = lba(offset), left = length / ns_.block_size; left > 0;) {
       const auto count = static_cast<std::uint32_t>(std::min<std::uint64_t>(left, nvme::kMaxBlocksPerCommand));
       const Intent intent{"write zeroes", first * ns_.block_size, std::uint64_t{count} * ns_.block_size};
-      LEAP_CO_TRY_VOID(co_await run(intent, nvme::make_write_zeroes(ns_.nsid, first, count)));
+      Result<> zeroed = co_await run(intent, nvme::make_write_zeroes(ns_.nsid, first, count));
+      if (!zeroed.ok()) co_return of_several(std::move(zeroed).error(), first > lba(offset));
       first += count;
       left -= count;
     }
@@ -97,6 +100,12 @@ class NvmeChannel final : public ChunkedChannel {
   [[nodiscard]] std::uint64_t lba(std::uint64_t offset) const { return offset / ns_.block_size; }
   [[nodiscard]] std::uint32_t blocks(std::uint64_t size) const {
     return static_cast<std::uint32_t>(size / ns_.block_size);
+  }
+
+  /// The error of an operation of several commands: the earlier ones, if any, have been executed.
+  [[nodiscard]] static Error of_several(Error error, bool earlier) {
+    if (earlier) return std::move(error).maybe_executed();
+    return error;
   }
 
   /// One command until it has succeeded, or may not or need not be sent again. Hands the buffer back.

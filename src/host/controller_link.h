@@ -79,6 +79,8 @@ class ControllerLink {
   void set_listener(Listener* listener) { listener_ = listener; }
   void start();
   [[nodiscard]] AsyncEvent::Awaiter first_attempt() { return first_attempt_.wait(); }
+  /// Nothing of the link runs any more: after close(), or when it has given up.
+  [[nodiscard]] AsyncEvent::Awaiter finished() { return finished_.wait(); }
   /// Ends the association in order within `limit` and tries no more. kTimedOut: it did not end in order.
   Task<Result<>> close(Nanos limit);
 

@@ -1,6 +1,7 @@
 #include "host/keep_alive.h"
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "nvme/admin_command.h"
 
 namespace leap {
@@ -17,7 +18,7 @@ void KeepAlive::tick(void* self) {
   auto& keep_alive = *static_cast<KeepAlive*>(self);
   if (!keep_alive.admin_.live()) return;
   keep_alive.timer_.arm(keep_alive.admin_.poller().now() + keep_alive.interval_);
-  if (keep_alive.pending()) return;
+  if (keep_alive.pending() || LEAP_MUTATION(keep_alive_not_sent)) return;
   keep_alive.command = nvme::make_keep_alive();
   keep_alive.admin_.submit(keep_alive);
 }

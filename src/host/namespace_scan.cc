@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "host/admin_commands.h"
 #include "nvme/admin_command.h"
 
@@ -107,7 +108,8 @@ Task<Result<std::vector<NamespaceInfo>>> read_namespaces(QueuePair& admin, DmaPo
     std::span<const std::byte> descriptor_bytes;
     if (descriptors.ok()) descriptor_bytes = descriptors->bytes();
     const auto data = nvme::wire::load<nvme::IdentifyNamespace>(page->bytes());
-    Result<NamespaceInfo> info = make_namespace_info(nsid, *data, descriptor_bytes, scan);
+    const Nsid claimed = LEAP_MUTATION(namespace_by_position) ? ids[found.size() == 0 ? ids.size() - 1 : 0] : nsid;
+    Result<NamespaceInfo> info = make_namespace_info(claimed, *data, descriptor_bytes, scan);
     if (info.ok()) {
       found.push_back(*info);
     } else {

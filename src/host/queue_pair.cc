@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "base/units.h"
 #include "host/describe.h"
 #include "nvme/status.h"
@@ -107,7 +108,7 @@ void QueuePair::start(Submission& submission) {
   } else {
     request.deadline = poller_.now() + config_.command_timeout;
     in_flight_.push_back(request);
-    if (!deadline_timer_.armed()) deadline_timer_.arm(request.deadline);
+    if (!deadline_timer_.armed() && !LEAP_MUTATION(no_deadline)) deadline_timer_.arm(request.deadline);
   }
   probe_.submitted.add();
   probe_.outstanding.set(outstanding_);
@@ -153,6 +154,8 @@ void QueuePair::finish(NvmeRequest& request, CommandResult result) {
   // Answered after all: whatever it did, it has done.
   if (request.fence != nullptr) std::exchange(request.fence, nullptr)->pass_at(poller_.now());
   release(request);
+  if (LEAP_MUTATION(waiter_for_a_slot_forgotten) && !waiting_.empty() && waiting_.front().data.size() == 0)
+    waiting_.pop_front();
   if (Submission* next = waiting_.pop_front(); next != nullptr) start(*next);
   if (state_ == QueuePairState::kDraining && drained()) idle_.set();
   // Last: it may submit, or tear the queue pair down.
@@ -162,7 +165,8 @@ void QueuePair::finish(NvmeRequest& request, CommandResult result) {
 void QueuePair::release(NvmeRequest& request) {
   request.unlink();
   request.busy = false;
-  request.generation = static_cast<std::uint16_t>((request.generation + 1U) % generations_);
+  if (!LEAP_MUTATION(late_answer_accepted))
+    request.generation = static_cast<std::uint16_t>((request.generation + 1U) % generations_);
   free_.push_back(request.index);
   --outstanding_;
   if (request.unlimited) --unlimited_;
@@ -225,6 +229,11 @@ void QueuePair::on_deadline(void* self) {
   }
   NvmeRequest& oldest = queue_pair.in_flight_.front();
   queue_pair.probe_.timeouts.add();
+  if (LEAP_MUTATION(timeout_gives_the_buffer_away) || LEAP_MUTATION(late_answer_accepted)) {
+    queue_pair.finish(oldest, {.status = Error(Errc::kTimedOut, "alone").maybe_executed(), .data = {}, .fence = {}});
+    queue_pair.arm_deadline();
+    return;
+  }
   if (queue_pair.config_.abort_timeout > Nanos{0} && queue_pair.observer_ != nullptr) {
     queue_pair.expire(oldest);
     return;
@@ -291,6 +300,7 @@ void QueuePair::release_orphans() {
   for (std::uint32_t i = 0; i < config_.depth; ++i) {
     NvmeRequest& request = requests_[i];
     if (!request.busy) continue;
+    if (LEAP_MUTATION(orphan_never_released)) continue;
     request.data.reset();
     request.fence.reset();  // whoever waits for it waits for the association's end
     release(request);

@@ -2,6 +2,7 @@
 
 #include <cstring>
 
+#include "base/mutation.h"
 #include "target/core.h"
 #include "target/io_tasks.h"
 
@@ -125,7 +126,7 @@ Step IoQueue::flush(Request& request) {
     return session_.run(request, flush_all(session_));
   }
   if (!pin(request)) return request.fail(status(GenericStatus::kInvalidNamespaceOrFormat, kDnr));
-  if (!request.ns->ns->volatile_write_cache()) return Step::kComplete;
+  if (!request.ns->ns->volatile_write_cache() || LEAP_MUTATION(flush_answered_at_once)) return Step::kComplete;
   return session_.run(request, flush_device(*request.ns, NvmOpcode::kFlush));
 }
 

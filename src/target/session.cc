@@ -4,6 +4,7 @@
 #include <bit>
 #include <utility>
 
+#include "base/mutation.h"
 #include "nvme/discovery.h"
 #include "nvme/pdu.h"
 #include "poller/dma_await.h"
@@ -168,6 +169,7 @@ Task<Result<>> Session::acquire_buffer(Request& request, std::uint32_t bytes) {
 void Session::release(Request& request) {
   request.buffer.reset();
   request.ns.reset();
+  if (LEAP_MUTATION(share_of_the_pool_kept)) return;
   if (request.charged != 0) share_.release(std::exchange(request.charged, 0));
 }
 
@@ -202,7 +204,7 @@ nvme::Completion Session::completion(const Request& request) {
   cqe.dw0 = request.dw0;
   cqe.dw1 = request.dw1;
   cqe.sqid = qid_;
-  cqe.cid = request.cmd.cid;
+  cqe.cid = LEAP_MUTATION(answer_to_another_command) ? nvme::Cid(request.cmd.cid.value() ^ 1U) : request.cmd.cid;
   cqe.set_status(request.status);
   cqe.sqhd = static_cast<std::uint16_t>(head_);
   if (flow_control_disabled_) {

@@ -184,5 +184,24 @@ TEST_F(ChunkedChannelTest, OneBadChunkFailsTheWholeAndLosesNoBuffer) {
   EXPECT_EQ(thread_.pool().probe().bytes_in_use, 0U);
 }
 
+// "Not executed" is a promise about the whole: whoever believes it goes on as if nothing had changed.
+TEST_F(ChunkedChannelTest, AWriteOfWhichSomePartWasDoneMayHaveExecuted) {
+  on_poller([](NvmePoller& p, DmaPool& pool, Strict& device) -> Task<void> {
+    StrictChannel channel(p, pool, device);
+    device.fail_at = 40'000;
+    const Result<> split = co_await put(p, pool, channel, 0, 65536, 1);
+    EXPECT_TRUE(!split.ok() && split.error().may_have_executed());
+    const Result<> windows = co_await put(p, pool, channel, 20'001, 40'000, 2);
+    EXPECT_TRUE(!windows.ok() && windows.error().may_have_executed());
+    const Result<> zeroes = co_await channel.write_zeroes(30'000, 10'001);
+    EXPECT_TRUE(!zeroes.ok() && zeroes.error().may_have_executed());
+    // The device's own word stands where there was only one step.
+    const Result<> single = co_await put(p, pool, channel, 36'864, 4096, 3);
+    EXPECT_TRUE(!single.ok() && !single.error().may_have_executed());
+    const Result<> first_window = co_await put(p, pool, channel, 40'001, 100, 4);
+    EXPECT_TRUE(!first_window.ok() && !first_window.error().may_have_executed());
+  });
+}
+
 }  // namespace
 }  // namespace leap

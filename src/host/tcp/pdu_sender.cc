@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/mutation.h"
 #include "nvme/pdu_frame.h"
 
 namespace leap {
@@ -94,6 +95,7 @@ void PduSender::emit_capsule(TcpCommand& command, std::uint32_t in_capsule_limit
 }
 
 void PduSender::grant(TcpCommand& command, std::uint16_t ttag, std::uint32_t offset, std::uint32_t length) {
+  if (LEAP_MUTATION(r2t_forgotten) && offset > 0) return;
   grants_.push({&command, ttag, offset, length});
 }
 
@@ -109,7 +111,8 @@ void PduSender::emit_data(Grant& grant) {
   const std::uint32_t length = std::min(grant.left, params_.maxh2cdata);
   const bool last = length == grant.left;
   emit_head(nvme::make_h2c_data(command.request().cid(), grant.ttag, grant.offset, length, last, params_));
-  emit_payload(command, grant.offset, length);
+  const bool shifted = LEAP_MUTATION(r2t_data_from_the_pdu_before) && grant.offset >= length;
+  emit_payload(command, shifted ? grant.offset - length : grant.offset, length);
   grant.offset += length;
   grant.left -= length;
   if (last) --command.grants;

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "base/mutation.h"
 #include "base/units.h"
 #include "nvme/status.h"
 
@@ -263,7 +264,7 @@ bool TcpQueuePair::on_data_end(const nvme::C2HDataPdu& pdu, bool intact) {
   }
   if (!pdu.header.last_pdu()) return true;
   command.last_seen = true;
-  if (!pdu.header.success()) return true;
+  if (!pdu.header.success() || LEAP_MUTATION(success_flag_ignored)) return true;
   if (command.moved != request->length) {
     return protocol_error({Fes::kPduSequenceError, 0}, pdu, "success before all data");
   }
@@ -394,6 +395,7 @@ bool TcpQueuePair::quiesce(const Error& cause) {
 }
 
 bool TcpQueuePair::may_have_reached_peer(const NvmeRequest& request) const {
+  if (LEAP_MUTATION(failure_says_not_executed)) return false;
   return sender_.reached_wire(commands_[request.index]);
 }
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <array>
 
+#include "base/mutation.h"
 #include "target/core.h"
 #include "target/tcp/connection.h"
 
@@ -91,7 +92,8 @@ bool Connection::send_data(Request& request, const nvme::Completion& cqe) {
   const bool success = wanted && cqe.dw0 == 0 && cqe.dw1 == 0;
   const std::span<const std::byte> data = request.data;
   for (std::size_t at = 0; at < data.size();) {
-    const auto part = data.subspan(at, std::min<std::size_t>(config.max_c2h_data, data.size() - at));
+    const std::size_t from = LEAP_MUTATION(second_data_pdu_repeats_the_first) ? 0 : at;
+    const auto part = data.subspan(from, std::min<std::size_t>(config.max_c2h_data, data.size() - at));
     if (!reserve(5, kMaxPduHeadBytes + nvme::kDigestBytes)) return true;
     const bool last = at + part.size() == data.size();
     queue_head(nvme::make_c2h_data(request.cmd.cid, static_cast<std::uint32_t>(at),

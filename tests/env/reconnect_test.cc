@@ -342,7 +342,7 @@ TEST_F(ReconnectTest, ASilentTargetIsFoundByItsKeepAliveAndNotWaitedForWhenStopp
   EXPECT_LT(stopping.elapsed(), 5s);
 }
 
-TEST_F(ReconnectTest, ACommandThatIsNotAnsweredIsAbortedAndTheLoadGoesOn) {
+TEST_F(ReconnectTest, ACommandThatIsNotAnsweredTimesOutAndTheDeviceIsUsableAgain) {
   Revivable target({&disk});
   NvmeEnvConfig config = quick({target.address()});
   config.io_timeout = 200ms;
